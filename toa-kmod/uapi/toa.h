@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: (GPL-2.0 WITH Linux-syscall-note) OR MIT OR Apache-2.0 */
+/*
+ * toa.h - what user space and the toa kernel module say to each other.
+ *
+ * This header is the one source of the ABI: the module, libtoa and the tests
+ * take their types from it. It is self-contained C and may be copied.
+ *
+ * A server asks, on a connected TCP socket (AF_INET or AF_INET6):
+ *
+ *	struct toa_original o;
+ *	socklen_t len = sizeof(o);
+ *
+ *	if (getsockopt(fd, IPPROTO_IP, TOA_SO_ORIGINAL, &o, &len) == 0 &&
+ *	    o.family != AF_UNSPEC)
+ *		... o.addr and o.port are the client's ...
+ */
+#ifndef _UAPI_TOA_H
+#define _UAPI_TOA_H
+
+#include <linux/types.h>
+
+/*
+ * The ABI's version. It changes only when the meaning of an existing field
+ * changes; new fields are appended and announced by toa_original.size.
+ */
+#define TOA_ABI_VERSION		1
+
+/*
+ * getsockopt(fd, IPPROTO_IP, ...) option names. "TOA" in ASCII, well away from
+ * the ranges that netfilter, IPVS and other TOA modules use.
+ *
+ * Errors of TOA_SO_ORIGINAL:
+ *   ENOPROTOOPT  the module is not loaded
+ *   EOPNOTSUPP   not a TCP socket (or a true MPTCP one: the kernel stops those)
+ *   ENOTCONN     not connected: listening, closed, or still connecting
+ *   EINVAL       the buffer is shorter than TOA_ORIGINAL_SIZE_V1
+ *   EFAULT       the buffer cannot be written
+ * A connection that carried no address is no error: family is AF_UNSPEC.
+ */
+#define TOA_SO_ORIGINAL		0x544f4100	/* struct toa_original */
+#define TOA_SO_ABI		0x544f4101	/* __u32: TOA_ABI_VERSION; on any IP socket */
+
+/* The segment that carried the address: toa_original.segment. */
+#define TOA_SEGMENT_NONE	0	/* no address */
+#define TOA_SEGMENT_SYN		1	/* the client's SYN */
+#define TOA_SEGMENT_ACK		2	/* the segment that completed the handshake */
+
+/**
+ * struct toa_original - the original address of a connection's client
+ * @version:	TOA_ABI_VERSION of the module that answered, host byte order
+ * @size:	bytes of this structure that the module knows, host byte order
+ * @family:	AF_INET or AF_INET6: how to read @addr; AF_UNSPEC: the
+ *		connection carried no address, and @port, @addr, @kind, @length
+ *		are zero. On an AF_INET6 socket an IPv4 address is given as
+ *		AF_INET6 ::ffff:a.b.c.d, as getpeername() does.
+ * @segment:	TOA_SEGMENT_*
+ * @kind:	the TCP option's kind on the wire (200, 253, 254, ...)
+ * @length:	the TCP option's length on the wire, kind and length included
+ * @port:	the client's TCP port, network byte order
+ * @peer_port:	the wire peer's TCP port, network byte order
+ * @peer_family: AF_INET or AF_INET6: how to read @peer_addr
+ * @reserved:	zero
+ * @addr:	the client's address, network byte order; AF_INET uses the first
+ *		4 bytes, the others are zero
+ * @peer_addr:	the wire peer's address (what getpeername() says), the same way
+ *
+ * The caller's buffer may be shorter than the module's structure (an older
+ * program) or longer (a newer one): optlen returns how much was written, which
+ * is the smaller of the two, and never less than TOA_ORIGINAL_SIZE_V1.
+ */
+struct toa_original {
+	__u16	version;
+	__u16	size;
+	__u8	family;
+	__u8	segment;
+	__u8	kind;
+	__u8	length;
+	__be16	port;
+	__be16	peer_port;
+	__u8	peer_family;
+	__u8	reserved[3];
+	__u8	addr[16];
+	__u8	peer_addr[16];
+};
+
+#define TOA_ORIGINAL_SIZE_V1	48	/* sizeof(struct toa_original) in version 1 */
+
+/*
+ * The call of DPVS and Tencent CLB's NAT64 clients: the IPv6 client of an
+ * AF_INET connection, and nothing else.
+ *   EINVAL    short buffer, or the connection carried no address
+ *   ENOTCONN  not connected
+ *   EFAULT    the address is not an IPv6 one on an AF_INET socket; or a bad buffer
+ */
+#define TOA_SO_GET_LOOKUP	4096
+
+/**
+ * struct toa_nat64_peer - answer to TOA_SO_GET_LOOKUP
+ * @saddr:	the client's IPv6 address, network byte order
+ * @sport:	the client's TCP port, network byte order
+ * @pad:	zero; the published structure is 20 bytes long in C
+ */
+struct toa_nat64_peer {
+	__u8	saddr[16];
+	__be16	sport;
+	__u8	pad[2];
+} __attribute__((aligned(4)));
+
+#endif /* _UAPI_TOA_H */
