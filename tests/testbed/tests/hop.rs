@@ -116,9 +116,11 @@ impl Capture {
                 IpHeaders::Ipv6(ip, _) => tcp.calc_checksum_ipv6(ip, payload),
             };
             assert_eq!(tcp.checksum, checksum.unwrap(), "TCP checksum");
+            let source = SocketAddr::new(from, tcp.source_port);
             all.push(Arrived {
-                source: SocketAddr::new(from, tcp.source_port),
+                source,
                 tcp,
+                payload: payload.len(),
             });
         }
     }
