@@ -1,0 +1,244 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The virtual machine: a stock kernel in QEMU on the host's own files. The caller sets the
+# machine_* variables below and calls machine_run.
+
+machine_cpus=1
+machine_memory=2G
+machine_accel=tcg
+machine_timeout=3600
+machine_path=()   # folders in front of the machine's PATH
+machine_env=()    # NAME=VALUE for the command
+machine_module='' # a module to load first
+machine_param=()  # its parameters
+
+# What on the console means that the kernel is not well. A user process that faults is
+# reported in a line with "traps:", and is its own affair.
+machine_fault='Kernel panic|(^|[^[:alpha:]])BUG: |Oops|general protection fault|WARNING: |soft lockup|hard LOCKUP'
+machine_fault+='|INFO: .*(self-detected stall|detected stalls|detected expedited stalls)'
+machine_fault+='|possible (circular|recursive) locking|inconsistent .*lock state|suspicious RCU usage'
+machine_fault+='|INFO: task .* blocked|UBSAN: |refcount_t: |unregister_netdevice: waiting'
+
+machine_packages() {
+    need_packages qemu-system-x86 busybox-static kmod xz-utils
+}
+
+# machine_initramfs KERNEL_FOLDER: the part that is the same for each run of one kernel.
+machine_initramfs() {
+    local kernel=$1 release work file count=0
+    release=$(<"$kernel/release")
+    work=$kernel/initramfs.d
+    rm -rf "$work"
+    mkdir -p "$work/bin" "$work/modules"
+    cp "$(busybox_static)" "$work/bin/busybox"
+    while read -r file; do
+        count=$((count + 1))
+        case $file in
+            *.xz) xz --decompress --stdout "$file" ;;
+            *.zst) zstd --decompress --quiet --stdout "$file" ;;
+            *) cat "$file" ;;
+        esac >"$work/modules/$count.ko"
+        echo "$count.ko" >>"$work/modules/list"
+    done < <(
+        for name in virtio_pci 9pnet_virtio 9p overlay virtio_console; do
+            /sbin/modprobe --dirname "$kernel" --set-version "$release" --show-depends "$name"
+        done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++'
+    )
+    [ "$count" -gt 0 ] || die "no modules to mount the host's files with were found in $kernel"
+    machine_cpio "$work" >"$kernel/initramfs.new"
+    rm -rf "$work"
+    mv "$kernel/initramfs.new" "$kernel/initramfs"
+}
+
+busybox_static() {
+    command -v /usr/bin/busybox || command -v /bin/busybox
+}
+
+machine_cpio() {
+    (cd "$1" && find . | "$(busybox_static)" cpio -o -H newc 2>/dev/null)
+}
+
+# machine_command COMMAND...: the script that the machine runs.
+machine_command() {
+    local name
+    printf 'cd %q || exit 125\n' "$PWD"
+    for name in HOME LANG NO_COLOR RUST_BACKTRACE RUST_LOG; do
+        [ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
+    done
+    for name in "${machine_path[@]}"; do
+        # shellcheck disable=SC2016
+        printf 'PATH=%q:$PATH\n' "$name"
+    done
+    for name in "${machine_env[@]}"; do
+        printf 'export %s=%q\n' "${name%%=*}" "${name#*=}"
+    done
+    if [ -n "$machine_module" ]; then
+        printf 'load=(/sbin/insmod); ! command -v toa-cli >/dev/null || load=(toa-cli load --module)\n'
+        # stdout is the command's own.
+        # shellcheck disable=SC2016
+        printf '"${load[@]}"'
+        printf ' %q' "$machine_module" "${machine_param[@]}"
+        printf ' >&2 || { echo "the module could not be loaded" >&2; dmesg | grep "toa: " | tail -n 5 >&2; exit 125; }\n'
+    fi
+    printf 'exec'
+    printf ' %q' "$@"
+    printf '\n'
+}
+
+# under FOLDER PATH...: whether one of the paths lies below the folder.
+under() {
+    local folder=$1 path
+    shift
+    for path; do
+        case $path/ in "$folder"/*) return 0 ;; esac
+    done
+    return 1
+}
+
+machine_accel_options() {
+    local version
+    case $machine_accel in
+        kvm) printf '%s\n' -accel kvm -cpu host ;;
+        tcg)
+            # Two threads of QEMU before 8 can run half-patched kernel text.
+            version=$(qemu-system-x86_64 --version | sed -n '1s/^QEMU emulator version \([0-9]*\).*/\1/p')
+            if [ "$machine_cpus" -gt 1 ] && [ "${version:-0}" -lt 8 ]; then
+                printf '%s\n' -accel tcg,thread=single
+            else
+                printf '%s\n' -accel tcg
+            fi
+            # Five-level page tables cost a software MMU a fifth of its walks.
+            printf '%s\n' -cpu max,la57=off
+            ;;
+        *) usage_error "--accel takes tcg or kvm, not '$machine_accel'" ;;
+    esac
+}
+
+# machine_run KERNEL_FOLDER COMMAND...: boot, run, and return the command's status; 124
+# when the time is over, 125 when the machine itself failed.
+machine_run() {
+    local kernel=$1 release status='' accel
+    shift
+    release=$(<"$kernel/release")
+    [ -s "$kernel/initramfs" ] || machine_initramfs "$kernel"
+
+    machine_dir=$(mktemp -d "$TOA_CACHE/run.XXXXXX")
+    machine_log=$TOA_CACHE/log/console.$$.log
+    mkdir -p "$TOA_CACHE/log"
+    find "$TOA_CACHE/log" -name 'console.*.log' -mtime +3 -delete
+    trap machine_stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+
+    local here fresh_tmp=yes
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    ! under /tmp "$PWD" "$TOA_CACHE" "$TOA_REPO" "$here" "${machine_path[@]}" "$machine_module" || fresh_tmp=no
+    if under /run "$PWD" "$TOA_CACHE" "$TOA_REPO" "${machine_path[@]}"; then
+        die "the machine has a /run of its own: the folder it starts in, the repository and the cache cannot lie there"
+    fi
+    mkdir "$machine_dir/first"
+    install -m 0755 "$here/guest/init" "$here/guest/node" "$machine_dir/first/"
+    machine_command "$@" >"$machine_dir/first/command"
+    printf 'modules=%s\nfresh_tmp=%s\n' "$kernel/lib/modules/$release" "$fresh_tmp" >"$machine_dir/first/settings"
+    { cat "$kernel/initramfs" && machine_cpio "$machine_dir/first"; } >"$machine_dir/initramfs"
+
+    # The ports' data goes through pipes of our own: QEMU would truncate the caller's file.
+    mkfifo "$machine_dir/stdout" "$machine_dir/stderr" "$machine_dir/never"
+    cat "$machine_dir/stdout" &
+    local out=$!
+    cat "$machine_dir/stderr" >&2 &
+    local err=$!
+
+    mapfile -t accel < <(machine_accel_options)
+    : >"$machine_log"
+    qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -machine q35 \
+        "${accel[@]}" -smp "$machine_cpus" -m "$machine_memory" \
+        -kernel "$kernel/vmlinuz" -initrd "$machine_dir/initramfs" \
+        -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off random.trust_cpu=on" \
+        -chardev "file,id=console,path=$machine_log,append=on" -serial chardev:console \
+        -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
+        -device virtio-9p-pci,fsdev=host,mount_tag=host \
+        -device virtio-serial-pci \
+        -chardev "file,id=stdout,path=$machine_dir/stdout" -device virtserialport,chardev=stdout,name=stdout \
+        -chardev "file,id=stderr,path=$machine_dir/stderr" -device virtserialport,chardev=stderr,name=stderr \
+        -chardev "file,id=status,path=$machine_dir/status" -device virtserialport,chardev=status,name=status \
+        </dev/null >"$machine_dir/qemu" 2>&1 &
+    machine_pid=$!
+
+    machine_watch
+    kill "$machine_pid" 2>/dev/null || true
+    wait "$machine_pid" 2>/dev/null || true
+    machine_pid=''
+    machine_read_console
+    # Where QEMU did not come as far as opening the pipes, their readers still wait.
+    : >"$machine_dir/stdout" &
+    : >"$machine_dir/stderr" &
+    wait "$out" "$err" || true
+
+    [ ! -s "$machine_dir/status" ] || status=$(<"$machine_dir/status")
+    if [ ${#machine_report[@]} -gt 0 ]; then
+        say "the kernel reported a fault:"
+        printf '    %s\n' "${machine_report[@]:0:150}" >&2
+        say "the whole console is in $machine_log"
+        return 125
+    elif [ "$machine_late" = yes ]; then
+        say "the command did not end within $machine_timeout seconds; the console is in $machine_log"
+        return 124
+    elif [ -z "$status" ]; then
+        say "the machine stopped before the command had ended"
+        cat "$machine_dir/qemu" >&2
+        say "the end of its console, $machine_log:"
+        tail -n 40 "$machine_log" >&2
+        return 125
+    fi
+    return "$status"
+}
+
+# machine_watch: until QEMU ends, the time is over, or a fault has been reported whole.
+machine_watch() {
+    local deadline=$((SECONDS + machine_timeout)) _
+    machine_report=() machine_late=no machine_up=no machine_partial=''
+    exec 7<>"$machine_dir/never" 8<"$machine_log"
+    while kill -0 "$machine_pid" 2>/dev/null; do
+        machine_read_console
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            machine_late=yes
+            return
+        fi
+        # The fault's registers and call trace follow its first line.
+        if [ ${#machine_report[@]} -gt 0 ] && [ "$machine_late" = no ]; then
+            machine_late=fault
+            deadline=$((SECONDS + 3))
+        fi
+        # Sleeps without a process; nothing is ever written there.
+        read -r -t 0.1 _ <&7 || true
+    done
+}
+
+# machine_read_console: look at what the console has printed since the last time.
+machine_read_console() {
+    local chunk line
+    while :; do
+        if ! IFS= read -r chunk <&8; then
+            machine_partial+=$chunk
+            return 0
+        fi
+        line=${machine_partial}${chunk%$'\r'}
+        machine_partial=''
+        if [ "$machine_up" = no ]; then
+            [[ $line != *'toa-vm: the node starts'* ]] || machine_up=yes
+        elif [ ${#machine_report[@]} -gt 0 ]; then
+            machine_report+=("$line")
+        elif [[ $line =~ $machine_fault && $line != *'traps: '* ]]; then
+            machine_report+=("$line")
+        fi
+    done
+}
+
+machine_stop() {
+    [ -z "${machine_pid:-}" ] || kill -KILL "$machine_pid" 2>/dev/null || true
+    # shellcheck disable=SC2046
+    kill $(jobs -p) 2>/dev/null || true
+    rm -rf "$machine_dir"
+}

@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Build roots: a folder per Debian release, with that release's compilers, in which the
+# module is built for that release's kernels.
+
+root_folder() {
+    printf '%s\n' "$TOA_CACHE/roots/$1"
+}
+
+# root_prepare SUITE: make the root where there is none. A half-made one has another name.
+root_prepare() {
+    local suite=$1 root mirror security
+    root=$(root_folder "$suite")
+    [ ! -e "$root/etc/toa-root" ] || return 0
+
+    [ "$(id -u)" -eq 0 ] || die "not root; build roots are made with debootstrap, which needs it"
+    need_packages debootstrap util-linux
+    mirror=$(mirror_main)
+    [ -n "$mirror" ] || die "no Debian mirror in apt's configuration (apt-get indextargets shows none for '$(host_codename) main')"
+    security=$(mirror_security)
+    detail "making a build root of $suite from $mirror"
+    rm -rf "$root" "$root.new"
+    mkdir -p "$root.new"
+    logged "debootstrap-$suite" root_debootstrap "$suite" "$root.new" "$mirror" ||
+        die "debootstrap of $suite failed; see above"
+
+    {
+        printf 'deb %s %s main\n' "$mirror" "$suite"
+        printf 'deb %s %s-backports main\n' "$mirror" "$suite"
+        [ -z "$security" ] || printf 'deb %s %s-security main\n' "$security" "$suite"
+    } >"$root.new/etc/apt/sources.list"
+    mirror_proxy >"$root.new/etc/apt/apt.conf.d/90toa"
+    cat >>"$root.new/etc/apt/apt.conf.d/90toa" <<'END'
+APT::Install-Recommends "false";
+APT::Keep-Downloaded-Packages "false";
+Acquire::Languages "none";
+Acquire::Retries "3";
+END
+    # The root can be made again at any time, so it need not survive a power cut.
+    echo force-unsafe-io >"$root.new/etc/dpkg/dpkg.cfg.d/toa"
+    printf 'path-exclude=/usr/share/%s/*\n' doc man info locale >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
+    printf '#!/bin/sh\nexit 101\n' >"$root.new/usr/sbin/policy-rc.d"
+    chmod 0755 "$root.new/usr/sbin/policy-rc.d"
+    date --utc >"$root.new/etc/toa-root"
+    mv "$root.new" "$root"
+}
+
+root_debootstrap() {
+    local suite=$1 root=$2 mirror=$3 script include=ca-certificates proxy=''
+    # A release that this debootstrap does not know by name yet is made like the newest.
+    script=/usr/share/debootstrap/scripts/$suite
+    [ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+    eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    [ -z "$proxy" ] || export http_proxy=$proxy
+    private_mounts debootstrap --variant=minbase --include="$include" "$suite" "$root" "$mirror" "$script"
+}
+
+# private_mounts COMMAND...: run it where its mounts are seen by nobody else and end with it.
+private_mounts() {
+    # Inside a plain chroot / is no mount point, and its propagation cannot be set.
+    if unshare --mount true 2>/dev/null; then
+        unshare --mount "$@"
+    else
+        unshare --mount --propagation unchanged "$@"
+    fi
+}
+
+# root_run SUITE COMMAND...: run it inside the root.
+root_run() {
+    local root
+    root=$(root_folder "$1")
+    shift
+    [ ! -e /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+    # shellcheck disable=SC2016
+    private_mounts sh -euc '
+        root=$1
+        shift
+        mount -t proc proc "$root/proc"
+        # Where device nodes may not be made, those of this machine serve.
+        [ -c "$root/dev/null" ] || mount --rbind /dev "$root/dev"
+        status=0
+        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
+            chroot "$root" "$@" || status=$?
+        umount -l "$root/proc"
+        exit "$status"
+    ' sh "$root" "$@"
+}
+
+# root_refresh SUITE: bring the root's package index up to date.
+root_refresh() {
+    logged "index-$1" root_run "$1" apt-get update --error-on=any
+}
+
+# root_need SUITE PACKAGE...: install what the root misses.
+root_need() {
+    local suite=$1 root name missing=()
+    shift
+    root=$(root_folder "$suite")
+    for name; do
+        [ "$(dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
+            missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    logged "install-$suite" root_run "$suite" apt-get install --yes "${missing[@]}" ||
+        die "could not install in the build root of $suite: ${missing[*]}"
+}
