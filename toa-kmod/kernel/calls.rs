@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the kernel comes in: what the C callbacks of `shim/` call.
+//!
+//! Read from top to bottom, these are the steps of an address: seen in a SYN, given to its
+//! connection, told to the server, forgotten.
+
+use core::ffi::{c_int, c_void};
+use core::mem::size_of;
+use core::slice;
+
+use super::seq::Seq;
+use super::session::Found;
+use super::shim::{self, seq_file, sk_buff, sock, toa_flow, toa_socket};
+use super::stats::Counter;
+use super::{state, status, State};
+use crate::backend::{errno, Error};
+use crate::pure::answer::{self, Origin, Peer, Refusal};
+use crate::pure::layout::Family;
+use crate::pure::policy::{self, Reading, Segment};
+use crate::pure::uapi;
+
+/// Reads a segment's options, and counts what they are.
+fn read(state: &State, options: &[u8], segment: Segment) -> Reading {
+    let reading = policy::read(options, segment);
+    if let Some(toa) = &reading.toa {
+        state.stats.count_seen(segment, toa.row);
+    }
+    state.stats.count_n(Counter::Malformed, reading.malformed);
+    state.stats.count_n(Counter::Duplicate, reading.duplicates);
+    reading
+}
+
+/// A SYN has reached a listener.
+///
+/// # Safety
+///
+/// Called by the hook on `tcp_conn_request`, with its arguments and the SYN's option area.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_syn(
+    listener: *const sock,
+    syn: *mut sk_buff,
+    options: *const u8,
+    len: usize,
+) {
+    // SAFETY: The hook is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    // SAFETY: The caller gives an area of that length.
+    let options = unsafe { slice::from_raw_parts(options, len) };
+    let Some(toa) = read(state, options, Segment::Syn).toa else {
+        return;
+    };
+    let mut flow = toa_flow::default();
+    // SAFETY: Both are the arguments of `tcp_conn_request`.
+    unsafe { shim::toa_shim_syn_flow(listener, syn, &mut flow) };
+    if state.syns.insert(&flow, &toa) {
+        state.stats.count(Counter::SynTableFull);
+    }
+}
+
+/// The segment that completes a handshake has made a new connection.
+///
+/// # Safety
+///
+/// Called by the hook on `tcp_child_process`, with its child, locked, and the segment's option
+/// area.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_child(
+    child: *const sock,
+    tcp_state: u8,
+    options: *const u8,
+    len: usize,
+) {
+    // A child may be dead before it lived, as after an MP_JOIN that MPTCP refuses.
+    if u32::from(tcp_state) != shim::TOA_TCP_SYN_RECV {
+        return;
+    }
+    // SAFETY: The hook is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    // SAFETY: The caller gives an area of that length.
+    let options = unsafe { slice::from_raw_parts(options, len) };
+    let ack = read(state, options, Segment::Ack).toa;
+    let waiting = state.syns.waiting();
+    if ack.is_none() && waiting.is_none() {
+        state.stats.count(Counter::ChildNoToa);
+        return;
+    }
+
+    let mut flow = toa_flow::default();
+    // SAFETY: The child is locked by the caller of `tcp_child_process`.
+    unsafe { shim::toa_shim_child_flow(child, &mut flow) };
+    // Taken out even where the ACK overrules it: it has found its connection.
+    let syn = waiting.and_then(|now| state.syns.take(&flow, now));
+    let Some((toa, segment)) = policy::choose(syn, ack) else {
+        state.stats.count(Counter::ChildNoToa);
+        return;
+    };
+    let origin = Origin {
+        client: toa.client,
+        segment,
+        kind: toa.kind,
+        length: toa.length,
+    };
+    if state.sessions.insert(child as usize, &flow, &origin) {
+        state.stats.count(Counter::ChildToa);
+        state.stats.count(Counter::Made);
+    } else {
+        state.stats.count(Counter::NoMemory);
+    }
+}
+
+/// A server asks.
+///
+/// # Safety
+///
+/// Called by `getsockopt` with a live socket, the user's buffer, and its length, which is in
+/// kernel memory. May sleep.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getsockopt(
+    sk: *const sock,
+    name: c_int,
+    user: *mut c_void,
+    len: *mut c_int,
+) -> c_int {
+    // SAFETY: The sockopts are unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return errno::ENOPROTOOPT.to_errno();
+    };
+    // SAFETY: By this function's contract.
+    let mut buffer = unsafe { Buffer::new(user, len) };
+    let done = match name as u32 {
+        uapi::TOA_SO_ABI => buffer.put(&uapi::TOA_ABI_VERSION, size_of::<u32>()),
+        uapi::TOA_SO_ORIGINAL => original(state, sk, &mut buffer),
+        uapi::TOA_SO_GET_LOOKUP => nat64(state, sk, &mut buffer),
+        _ => Err(errno::ENOPROTOOPT),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// The buffer of a `getsockopt` call.
+struct Buffer<'a> {
+    user: *mut c_void,
+    len: &'a mut c_int,
+}
+
+impl Buffer<'_> {
+    /// # Safety
+    ///
+    /// `len` may be read and written for as long as the `Buffer` lives.
+    unsafe fn new(user: *mut c_void, len: *mut c_int) -> Self {
+        Self {
+            user,
+            // SAFETY: By this function's contract.
+            len: unsafe { &mut *len },
+        }
+    }
+
+    fn holds(&self, bytes: usize) -> bool {
+        usize::try_from(*self.len).is_ok_and(|len| len >= bytes)
+    }
+
+    /// Copies `answer`, a structure without padding, as far as the buffer goes but at least
+    /// `least` bytes of it, and says how far.
+    fn put<T: Copy>(&mut self, answer: &T, least: usize) -> Result<(), Error> {
+        if !self.holds(least) {
+            return Err(errno::EINVAL);
+        }
+        let bytes = size_of::<T>().min(*self.len as usize);
+        // SAFETY: `answer` is readable for `bytes`; the user's pointer is checked by the call.
+        let err = unsafe {
+            shim::toa_shim_copy_to_user(self.user, (answer as *const T).cast(), bytes as _)
+        };
+        if err != 0 {
+            return Err(errno::EFAULT);
+        }
+        *self.len = bytes as c_int;
+        Ok(())
+    }
+}
+
+/// What a question is about.
+fn describe(sk: *const sock) -> toa_socket {
+    let mut socket = toa_socket::default();
+    // SAFETY: `getsockopt` holds a reference on the socket.
+    unsafe { shim::toa_shim_socket(sk, &mut socket) };
+    socket
+}
+
+fn peer_of(socket: &toa_socket) -> Peer {
+    Peer {
+        socket: if socket.v6 != 0 { Family::V6 } else { Family::V4 },
+        port: socket.flow.peer_port,
+        addr: socket.flow.peer,
+    }
+}
+
+/// As `inet_getname` decides it for `getpeername`.
+fn is_connected(socket: &toa_socket) -> bool {
+    const UNCONNECTED: [u32; 3] =
+        [shim::TOA_TCP_CLOSE, shim::TOA_TCP_SYN_SENT, shim::TOA_TCP_LISTEN];
+    socket.flow.peer_port != [0, 0] && !UNCONNECTED.contains(&socket.state.into())
+}
+
+/// What is known of the socket's connection, counted.
+fn look_up(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
+    match state.sessions.find(sk as usize, &socket.flow) {
+        Found::Origin(origin) => Some(origin),
+        Found::Stale => {
+            state.stats.count(Counter::AskedMismatch);
+            None
+        }
+        Found::Nothing => {
+            state.stats.count(Counter::AskedEmpty);
+            None
+        }
+    }
+}
+
+fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {
+    let refuse = |error| {
+        state.stats.count(Counter::AskedBypass);
+        Err(error)
+    };
+    let socket = describe(sk);
+    if socket.tcp == 0 {
+        return refuse(errno::EOPNOTSUPP);
+    }
+    if !buffer.holds(uapi::TOA_ORIGINAL_SIZE_V1 as usize) {
+        return refuse(errno::EINVAL);
+    }
+    if !is_connected(&socket) {
+        return refuse(errno::ENOTCONN);
+    }
+    let origin = look_up(state, sk, &socket);
+    if origin.is_some() {
+        state.stats.count(Counter::AskedOk);
+    }
+    let answer = answer::original(&peer_of(&socket), origin.as_ref());
+    buffer.put(&answer, uapi::TOA_ORIGINAL_SIZE_V1 as usize)
+}
+
+/// The order of the checks is part of the published behaviour.
+fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {
+    let refuse = |error| {
+        state.stats.count(Counter::AskedBypass);
+        Err(error)
+    };
+    let size = size_of::<uapi::toa_nat64_peer>();
+    let socket = describe(sk);
+    if !buffer.holds(size) || buffer.user.is_null() {
+        return refuse(errno::EINVAL);
+    }
+    if socket.tcp == 0 {
+        return refuse(errno::EINVAL);
+    }
+    if !is_connected(&socket) {
+        return refuse(errno::ENOTCONN);
+    }
+    let origin = look_up(state, sk, &socket);
+    match answer::nat64(&peer_of(&socket), origin.as_ref()) {
+        Ok(answer) => {
+            state.stats.count(Counter::AskedOk);
+            buffer.put(&answer, size)
+        }
+        // `look_up` has counted it.
+        Err(Refusal::Invalid) => Err(errno::EINVAL),
+        Err(Refusal::Fault) => refuse(errno::EFAULT),
+    }
+}
+
+/// A TCP socket is being destroyed; its tuple may be gone already.
+///
+/// # Safety
+///
+/// Called by the probe on `tcp_destroy_sock`.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_destroy(sk: *const sock) {
+    // SAFETY: The tracepoint is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    if state.sessions.remove(sk as usize) {
+        state.stats.count(Counter::Freed);
+    }
+}
+
+/// A hook in an NMI-like context has taken a spare session.
+///
+/// # Safety
+///
+/// Called by the irq_work that `toa_shim_refill_queue` queues.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_refill() {
+    // SAFETY: The work is waited for before the state goes.
+    if let Some(state) = unsafe { state() } {
+        state.sessions.refill();
+    }
+}
+
+/// `/proc/net/toa_stats` is read.
+///
+/// # Safety
+///
+/// Called by the file's `show`, with its argument.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_stats(seq: *mut seq_file) {
+    // SAFETY: The file is removed before the state goes.
+    if let Some(state) = unsafe { state() } {
+        // SAFETY: By this function's contract.
+        state.stats.show(&mut unsafe { Seq::new(seq) });
+    }
+}
+
+/// `/proc/net/toa` is read.
+///
+/// # Safety
+///
+/// Called by the file's `show`, with its argument.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_status(seq: *mut seq_file) {
+    // SAFETY: The file is removed before the state goes.
+    if let Some(state) = unsafe { state() } {
+        // SAFETY: By this function's contract.
+        status::show(&mut unsafe { Seq::new(seq) }, &state.stats);
+    }
+}

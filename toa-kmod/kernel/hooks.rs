@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module registers with the kernel. Each registration is an object; dropping it undoes
+//! it, and returns only when no callback of it is running where the kernel's call promises that.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::shim;
+use crate::backend::{self, errno, to_result, Error, Result};
+
+/// The module parameter `hook`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HookParam {
+    /// ftrace, or a kprobe where ftrace cannot serve.
+    Auto,
+    /// ftrace or nothing.
+    Ftrace,
+    /// kprobes or nothing.
+    Kprobe,
+}
+
+impl HookParam {
+    pub(super) fn read() -> Result<Self> {
+        // SAFETY: The parameter is a NUL-terminated string that stays put while the module is
+        // loaded; it cannot be written after (mode 0444).
+        let text = unsafe { CStr::from_ptr(shim::toa_shim_param_hook().cast()) };
+        match text.to_bytes() {
+            b"auto" => Ok(Self::Auto),
+            b"ftrace" => Ok(Self::Ftrace),
+            b"kprobe" => Ok(Self::Kprobe),
+            _ => {
+                backend::log_error("parameter hook", "must be auto, ftrace or kprobe", 0);
+                Err(errno::EINVAL)
+            }
+        }
+    }
+}
+
+/// Hooks run with preemption off and allocate there, which PREEMPT_RT forbids.
+pub(super) fn refuse_preempt_rt() -> Result {
+    // SAFETY: No preconditions.
+    if unsafe { shim::toa_shim_preempt_rt() } == 0 {
+        return Ok(());
+    }
+    backend::log_error("not loaded", "PREEMPT_RT kernels are not supported", 0);
+    Err(errno::EOPNOTSUPP)
+}
+
+/// How an [`EntryHook`] is attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Ftrace = 1,
+    Kprobe = 2,
+}
+
+/// By hook: 0, or the `How` it is attached by. Only `/proc/net/toa` reads it.
+static ATTACHED: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
+
+/// The function that a hook watches.
+pub(super) fn hook_name(hook: u32) -> &'static str {
+    match hook {
+        shim::TOA_HOOK_CONN_REQUEST => "tcp_conn_request",
+        _ => "tcp_child_process",
+    }
+}
+
+/// How `hook` is attached, if it is.
+pub(super) fn attached(hook: u32) -> Option<How> {
+    match ATTACHED.get(hook as usize)?.load(Ordering::Relaxed) {
+        1 => Some(How::Ftrace),
+        2 => Some(How::Kprobe),
+        _ => None,
+    }
+}
+
+/// Calls that `hook` did not see, since it was attached.
+pub(super) fn missed(hook: u32) -> u64 {
+    match attached(hook) {
+        // SAFETY: The hook is one of the two; reading its counter has no other precondition.
+        Some(How::Kprobe) => unsafe { shim::toa_shim_kprobe_missed(hook) },
+        _ => 0,
+    }
+}
+
+/// The entry of a kernel function, watched.
+pub(super) struct EntryHook {
+    hook: u32,
+    how: How,
+}
+
+impl EntryHook {
+    pub(super) fn register(hook: u32, wish: HookParam) -> Result<Self> {
+        let how = Self::attach(hook, wish)?;
+        if let Some(attached) = ATTACHED.get(hook as usize) {
+            attached.store(how as u8, Ordering::Relaxed);
+        }
+        Ok(Self { hook, how })
+    }
+
+    /// ftrace is tried whatever was wished for: a kprobe on a function that ftrace can trace is
+    /// carried by ftrace, registers happily while ftrace is off, and never fires.
+    fn attach(hook: u32, wish: HookParam) -> Result<How> {
+        // SAFETY: The hook is one of the two and not attached.
+        let ftrace = unsafe { shim::toa_shim_ftrace_attach(hook) };
+        if ftrace == 0 {
+            if wish != HookParam::Kprobe {
+                return Ok(How::Ftrace);
+            }
+            // SAFETY: It was attached just now.
+            unsafe { shim::toa_shim_ftrace_detach(hook) };
+        } else if wish == HookParam::Ftrace {
+            return Err(refused(hook, ftrace));
+        }
+
+        // SAFETY: The hook is one of the two and not attached.
+        let kprobe = unsafe { shim::toa_shim_kprobe_attach(hook) };
+        if kprobe != 0 {
+            return Err(refused(hook, if ftrace == 0 { kprobe } else { ftrace }));
+        }
+        // SAFETY: The kprobe was attached just now.
+        if ftrace != 0 && unsafe { shim::toa_shim_kprobe_needs_ftrace(hook) } != 0 {
+            // SAFETY: As above.
+            unsafe { shim::toa_shim_kprobe_detach(hook) };
+            return Err(refused(hook, ftrace));
+        }
+        Ok(How::Kprobe)
+    }
+}
+
+fn refused(hook: u32, errno: i32) -> Error {
+    let why = if errno == errno::EBUSY.to_errno() {
+        "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"
+    } else {
+        "can be hooked neither by ftrace nor by kprobe as parameter hook asks"
+    };
+    backend::log_error(hook_name(hook), why, errno);
+    errno::EOPNOTSUPP
+}
+
+impl Drop for EntryHook {
+    fn drop(&mut self) {
+        if let Some(attached) = ATTACHED.get(self.hook as usize) {
+            attached.store(0, Ordering::Relaxed);
+        }
+        match self.how {
+            // SAFETY: `how` says that the hook is attached by ftrace.
+            How::Ftrace => unsafe { shim::toa_shim_ftrace_detach(self.hook) },
+            // SAFETY: `how` says that the hook is attached by a kprobe.
+            How::Kprobe => unsafe { shim::toa_shim_kprobe_detach(self.hook) },
+        }
+    }
+}
+
+/// Dropped after the [`EntryHook`]s: waits until no task is inside them.
+pub(super) struct Quiesce;
+
+impl Drop for Quiesce {
+    fn drop(&mut self) {
+        // SAFETY: Module load and unload may sleep.
+        unsafe { shim::toa_shim_hook_quiesce() };
+    }
+}
+
+macro_rules! registration {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $attach:ident, $detach:ident) => {
+        $(#[$doc])*
+        pub(super) struct $name(());
+
+        impl $name {
+            pub(super) fn register() -> Result<Self> {
+                // SAFETY: `Module::load` registers each object once; it may sleep.
+                let err = unsafe { shim::$attach() };
+                if err != 0 {
+                    backend::log_error($what, "cannot be registered", err);
+                }
+                to_result(err)?;
+                Ok(Self(()))
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                // SAFETY: An object exists only while it is registered.
+                unsafe { shim::$detach() };
+            }
+        }
+    };
+}
+
+registration!(
+    /// The tracepoint `tcp_destroy_sock`.
+    DestroyHook, "tracepoint tcp_destroy_sock",
+    toa_shim_tracepoint_attach, toa_shim_tracepoint_detach
+);
+registration!(
+    /// The options that `getsockopt` answers.
+    Sockopts, "getsockopt (is another toa module loaded?)",
+    toa_shim_sockopt_attach, toa_shim_sockopt_detach
+);
+registration!(
+    /// `/proc/net/toa_stats`.
+    ProcStats, "/proc/net/toa_stats",
+    toa_shim_proc_stats_attach, toa_shim_proc_stats_detach
+);
+registration!(
+    /// `/proc/net/toa`.
+    ProcStatus, "/proc/net/toa",
+    toa_shim_proc_status_attach, toa_shim_proc_status_detach
+);
+
+/// The work that refills the spare sessions of NMI-like contexts.
+pub(super) struct Refill(());
+
+impl Refill {
+    pub(super) fn register() -> Self {
+        // SAFETY: Called once, before anything can queue the work.
+        unsafe { shim::toa_shim_refill_attach() };
+        // SAFETY: The work is ready, and the state is published.
+        unsafe { shim::toa_shim_refill_queue() };
+        Self(())
+    }
+}
+
+impl Drop for Refill {
+    fn drop(&mut self) {
+        // SAFETY: The hooks that queue the work are gone.
+        unsafe { shim::toa_shim_refill_detach() };
+    }
+}

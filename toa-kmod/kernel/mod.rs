@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel part: what is kept, and how the kernel comes to call it.
+//!
+//! [`calls`] is where the C callbacks enter: a SYN, a new connection's first segment, a socket's
+//! end, a server's question. [`hooks`] holds the registrations behind them, [`syn`] the addresses
+//! that wait for their connection, [`session`] the connections that have one, [`stats`] the
+//! counters, [`status`] what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
+//!
+//! The two ways to build the module differ in `crate::backend` alone.
+
+mod calls;
+mod hooks;
+mod seq;
+mod session;
+#[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
+#[rustfmt::skip]
+mod shim;
+mod stats;
+mod status;
+mod syn;
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::backend::{self, Box, Result};
+use hooks::{EntryHook, HookParam};
+
+/// What every callback works on.
+struct State {
+    stats: stats::Stats,
+    sessions: session::Sessions,
+    syns: syn::Syns,
+}
+
+static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
+
+/// The state, while the module is up.
+///
+/// # Safety
+///
+/// The caller is inside a callback whose registration [`Module`] drops before its [`Published`],
+/// and uses the reference in that callback only.
+unsafe fn state<'a>() -> Option<&'a State> {
+    // SAFETY: The pointer is null or comes from the `Box` that `Published` keeps until no callback
+    // is running; the state is shared by reference only.
+    unsafe { STATE.load(Ordering::Acquire).as_ref() }
+}
+
+/// The state, reachable by the callbacks for as long as this lives.
+struct Published(*mut State);
+
+// SAFETY: The pointer is the sole owner of a `State`, which is `Send` and `Sync`.
+unsafe impl Send for Published {}
+// SAFETY: As above; nothing is reached through a `&Published`.
+unsafe impl Sync for Published {}
+
+impl Published {
+    fn new(state: State) -> Result<Self> {
+        let state = Box::into_raw(backend::new_box(state)?);
+        STATE.store(state, Ordering::Release);
+        Ok(Self(state))
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        STATE.store(ptr::null_mut(), Ordering::Release);
+        // SAFETY: The pointer came from `Box::into_raw` and is freed once, here. The registrations
+        // that stood before this field in `Module` are gone, and with them every reader.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+/// The loaded module: everything that it registered, in the order in which it is taken down.
+///
+/// The sockopts go first, and the state last; what was in flight has been waited for by then.
+pub(crate) struct Module {
+    _sockopts: hooks::Sockopts,
+    _status: hooks::ProcStatus,
+    _stats: hooks::ProcStats,
+    _conn_request: EntryHook,
+    _child_process: EntryHook,
+    _quiet: hooks::Quiesce,
+    _destroy_sock: hooks::DestroyHook,
+    _refill: hooks::Refill,
+    _state: Published,
+}
+
+impl Module {
+    /// Registers everything, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a bad parameter, `EOPNOTSUPP` where the kernel cannot be served, `EBUSY` where
+    /// another module has the sockopt numbers, `ENOMEM`. The kernel log says which, in one line.
+    pub(crate) fn load() -> Result<Self> {
+        let wish = HookParam::read()?;
+        hooks::refuse_preempt_rt()?;
+
+        // On an error, locals go in the reverse of this order: the order of the fields above.
+        let state = Published::new(State {
+            stats: stats::Stats::new()?,
+            sessions: session::Sessions::new()?,
+            syns: syn::Syns::new()?,
+        })?;
+        let refill = hooks::Refill::register();
+        let destroy_sock = hooks::DestroyHook::register()?;
+        let quiet = hooks::Quiesce;
+        let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
+        let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
+        let stats = hooks::ProcStats::register()?;
+        let status = hooks::ProcStatus::register()?;
+        let sockopts = hooks::Sockopts::register()?;
+        Ok(Self {
+            _sockopts: sockopts,
+            _status: status,
+            _stats: stats,
+            _conn_request: conn_request,
+            _child_process: child_process,
+            _quiet: quiet,
+            _destroy_sock: destroy_sock,
+            _refill: refill,
+            _state: state,
+        })
+    }
+}

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The connections that have an original address.
+//!
+//! A session is found by its socket's address, which is compared and never followed. Sockets are
+//! freed and their memory used again, and a socket can be disconnected and connected elsewhere, so
+//! a look-up also compares the network namespace, the peer and the local port.
+//!
+//! Readers walk a bucket under RCU. Writers hold its lock: the lowest bit of its first pointer, as
+//! in the kernel's `hlist_bl`, so a bucket is one word and nothing else is written. Sessions are
+//! inserted by a hook, with bottom halves off, and removed with interrupts off; neither can be
+//! interrupted by another hook on its CPU, so the lock is free for whoever spins on it soon.
+
+use core::hint::spin_loop;
+use core::mem::size_of;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use super::shim::{self, toa_flow};
+use crate::backend::{self, Box, BoxedSlice, Result};
+use crate::pure::answer::Origin;
+use crate::pure::layout::{Address, Family};
+use crate::pure::policy::Segment;
+
+/// Buckets; a power of two. 512 KiB of pointers, and short chains up to 100,000 sessions and more.
+const BUCKETS: usize = 1 << 16;
+
+/// The bit of a bucket's word that is its lock.
+const LOCKED: usize = 1;
+
+/// One connection's original address.
+#[repr(C)]
+struct Session {
+    /// Room for the kernel's `rcu_head`, used once the session is unlinked; must come first.
+    rcu: [usize; 2],
+    next: AtomicPtr<Session>,
+    sk: usize,
+    net: usize,
+    peer: [u8; 16],
+    client: [u8; 16],
+    peer_port: [u8; 2],
+    local_port: [u8; 2],
+    client_port: [u8; 2],
+    family: Family,
+    segment: Segment,
+    kind: u8,
+    length: u8,
+}
+
+const _: () = assert!(size_of::<Session>() <= 96);
+
+impl Session {
+    fn is_of(&self, flow: &toa_flow) -> bool {
+        self.peer == flow.peer
+            && self.peer_port == flow.peer_port
+            && self.local_port == flow.local_port
+            && self.net == flow.net as usize
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            client: Address {
+                family: self.family,
+                port: self.client_port,
+                addr: self.client,
+            },
+            segment: self.segment,
+            kind: self.kind,
+            length: self.length,
+        }
+    }
+}
+
+/// Keeps the kernel from freeing sessions that are being read.
+struct RcuReader;
+
+impl RcuReader {
+    fn new() -> Self {
+        // SAFETY: `drop` unlocks, and the guard never leaves its function.
+        unsafe { shim::toa_shim_rcu_read_lock() };
+        Self
+    }
+}
+
+impl Drop for RcuReader {
+    fn drop(&mut self) {
+        // SAFETY: `new` locked.
+        unsafe { shim::toa_shim_rcu_read_unlock() };
+    }
+}
+
+/// Keeps interrupts, and so every hook, off this CPU.
+struct IrqsOff(core::ffi::c_ulong);
+
+impl IrqsOff {
+    fn new() -> Self {
+        // SAFETY: `drop` restores, and the guard never leaves its function.
+        Self(unsafe { shim::toa_shim_irq_save() })
+    }
+}
+
+impl Drop for IrqsOff {
+    fn drop(&mut self) {
+        // SAFETY: The flags are those that `new` saved.
+        unsafe { shim::toa_shim_irq_restore(self.0) };
+    }
+}
+
+/// The first pointer of a chain, and the chain's lock in its lowest bit.
+struct Bucket(AtomicUsize);
+
+impl Bucket {
+    fn first(&self) -> *mut Session {
+        (self.0.load(Ordering::Acquire) & !LOCKED) as *mut Session
+    }
+
+    fn lock(&self) -> *mut Session {
+        loop {
+            let word = self.0.load(Ordering::Relaxed);
+            if word & LOCKED == 0
+                && self
+                    .0
+                    .compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return word as *mut Session;
+            }
+            spin_loop();
+        }
+    }
+
+    /// Gives the lock back and makes `first` the first of the chain.
+    fn unlock(&self, first: *mut Session) {
+        self.0.store(first as usize, Ordering::Release);
+    }
+}
+
+/// Sessions for a hook that interrupted the kernel where it cannot allocate (an int3 kprobe runs
+/// in an NMI-like context). Refilled as soon as that context is left.
+struct Spares([AtomicPtr<Session>; Spares::COUNT]);
+
+impl Spares {
+    /// More than can be taken before the refilling interrupt comes, which is one.
+    const COUNT: usize = 16;
+
+    fn take(&self) -> Option<*mut Session> {
+        self.0
+            .iter()
+            .map(|slot| slot.swap(ptr::null_mut(), Ordering::Acquire))
+            .find(|session| !session.is_null())
+    }
+
+    fn refill(&self) {
+        for slot in &self.0 {
+            if !slot.load(Ordering::Relaxed).is_null() {
+                continue;
+            }
+            let Ok(fresh) = backend::new_box_atomic(Session::blank()) else {
+                return;
+            };
+            let fresh = Box::into_raw(fresh);
+            if slot
+                .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed)
+                .is_err()
+            {
+                // SAFETY: The pointer is ours still: nobody else has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+    }
+}
+
+impl Session {
+    fn blank() -> Self {
+        Self {
+            rcu: [0; 2],
+            next: AtomicPtr::new(ptr::null_mut()),
+            sk: 0,
+            net: 0,
+            peer: [0; 16],
+            client: [0; 16],
+            peer_port: [0; 2],
+            local_port: [0; 2],
+            client_port: [0; 2],
+            family: Family::V4,
+            segment: Segment::Syn,
+            kind: 0,
+            length: 0,
+        }
+    }
+}
+
+/// What a look-up finds.
+pub(super) enum Found {
+    /// The connection's original address.
+    Origin(Origin),
+    /// The socket has a session, of a connection that it has left since.
+    Stale,
+    /// The socket has none.
+    Nothing,
+}
+
+/// The table.
+pub(super) struct Sessions {
+    buckets: BoxedSlice<Bucket>,
+    spares: Spares,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            buckets: backend::new_slice(BUCKETS, || Bucket(AtomicUsize::new(0)))?,
+            spares: Spares([const { AtomicPtr::new(ptr::null_mut()) }; Spares::COUNT]),
+        })
+    }
+
+    /// The bucket of a socket. Sockets are cache-line aligned and come from a few slabs: the
+    /// multiplication (by 2^64 / golden ratio, as in `linux/hash.h`) spreads them.
+    fn bucket(&self, sk: usize) -> Option<&Bucket> {
+        const SHIFT: u32 = u64::BITS - BUCKETS.trailing_zeros();
+        let hash = (sk as u64).wrapping_mul(0x61c8_8646_80b5_83eb) >> SHIFT;
+        self.buckets.get(hash as usize)
+    }
+
+    /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
+    /// memory for it. Called by a hook only: bottom halves are off.
+    pub(super) fn insert(&self, sk: usize, flow: &toa_flow, origin: &Origin) -> bool {
+        let Some(bucket) = self.bucket(sk) else {
+            return false;
+        };
+        let session = Session {
+            sk,
+            net: flow.net as usize,
+            peer: flow.peer,
+            client: origin.client.addr,
+            peer_port: flow.peer_port,
+            local_port: flow.local_port,
+            client_port: origin.client.port,
+            family: origin.client.family,
+            segment: origin.segment,
+            kind: origin.kind,
+            length: origin.length,
+            ..Session::blank()
+        };
+        // SAFETY: No preconditions.
+        let new = if unsafe { shim::toa_shim_in_nmi() } == 0 {
+            match backend::new_box_atomic(session) {
+                Ok(new) => Box::into_raw(new),
+                Err(_) => return false,
+            }
+        } else {
+            let spare = self.spares.take();
+            // SAFETY: The work is registered for as long as hooks run.
+            unsafe { shim::toa_shim_refill_queue() };
+            let Some(spare) = spare else {
+                return false;
+            };
+            // SAFETY: `take` made the spare ours alone; it is a `Session` without a destructor.
+            unsafe { spare.write(session) };
+            spare
+        };
+        let first = bucket.lock();
+        // SAFETY: `new` is ours until `unlock` publishes it.
+        unsafe { (*new).next.store(first, Ordering::Relaxed) };
+        bucket.unlock(new);
+        true
+    }
+
+    /// What is known of `sk`, whose connection is `flow`.
+    pub(super) fn find(&self, sk: usize, flow: &toa_flow) -> Found {
+        let Some(bucket) = self.bucket(sk) else {
+            return Found::Nothing;
+        };
+        let _rcu = RcuReader::new();
+        let mut at = bucket.first();
+        // SAFETY: Sessions are freed after a grace period, and this is an RCU reader.
+        while let Some(session) = unsafe { at.as_ref() } {
+            if session.sk == sk {
+                return if session.is_of(flow) {
+                    Found::Origin(session.origin())
+                } else {
+                    Found::Stale
+                };
+            }
+            at = session.next.load(Ordering::Acquire);
+        }
+        Found::Nothing
+    }
+
+    /// Forgets `sk`, which is being destroyed; whether it had a session.
+    pub(super) fn remove(&self, sk: usize) -> bool {
+        let Some(bucket) = self.bucket(sk) else {
+            return false;
+        };
+        // Nearly every socket has none: look before locking.
+        if bucket.first().is_null() {
+            return false;
+        }
+        let _irqs = IrqsOff::new();
+        let first = bucket.lock();
+        let mut new_first = first;
+        let mut before: Option<&Session> = None;
+        let mut at = first;
+        let mut found = ptr::null_mut();
+        // SAFETY: The chain cannot change under its lock, and holds live sessions only.
+        while let Some(session) = unsafe { at.as_ref() } {
+            let next = session.next.load(Ordering::Relaxed);
+            if session.sk == sk {
+                match before {
+                    Some(before) => before.next.store(next, Ordering::Release),
+                    None => new_first = next,
+                }
+                found = at;
+                break;
+            }
+            before = Some(session);
+            at = next;
+        }
+        bucket.unlock(new_first);
+        if found.is_null() {
+            return false;
+        }
+        // SAFETY: The session came from a kmalloc-backed `Box`, begins with room for an
+        // `rcu_head`, was unlinked here under the lock, and needs no destructor.
+        unsafe { shim::toa_shim_kfree_rcu(found.cast()) };
+        true
+    }
+
+    /// Fills the spares, where it is allowed to allocate atomically.
+    pub(super) fn refill(&self) {
+        self.spares.refill();
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        for bucket in self.buckets.iter() {
+            let mut at = bucket.first();
+            while !at.is_null() {
+                // SAFETY: No hook and no reader is left, so what is linked is ours alone.
+                let session = unsafe { Box::from_raw(at) };
+                at = session.next.load(Ordering::Relaxed);
+            }
+        }
+        for spare in &self.spares.0 {
+            let spare = spare.load(Ordering::Relaxed);
+            if !spare.is_null() {
+                // SAFETY: A spare is linked nowhere else.
+                drop(unsafe { Box::from_raw(spare) });
+            }
+        }
+    }
+}

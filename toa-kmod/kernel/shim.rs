@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+// Made by bindgen from toa-kmod/shim/shim.h; tests/abi compares. Do not edit.
+
+pub const TOA_HOOK_CONN_REQUEST: u32 = 0;
+pub const TOA_HOOK_CHILD_PROCESS: u32 = 1;
+pub const TOA_TCP_SYN_SENT: u32 = 2;
+pub const TOA_TCP_SYN_RECV: u32 = 3;
+pub const TOA_TCP_CLOSE: u32 = 7;
+pub const TOA_TCP_LISTEN: u32 = 10;
+pub type __u8 = ::core::ffi::c_uchar;
+pub type __u32 = ::core::ffi::c_uint;
+pub type __u64 = ::core::ffi::c_ulonglong;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct seq_file {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct sk_buff {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct sock {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct toa_flow {
+    pub net: ::core::ffi::c_ulong,
+    pub peer: [__u8; 16usize],
+    pub local: [__u8; 16usize],
+    pub peer_port: [__u8; 2usize],
+    pub local_port: [__u8; 2usize],
+    pub ifindex: __u32,
+    pub seq: __u32,
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct toa_socket {
+    pub flow: toa_flow,
+    pub tcp: __u8,
+    pub v6: __u8,
+    pub state: __u8,
+}
+unsafe extern "C" {
+    pub fn toa_shim_ftrace_attach(hook: __u32) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_ftrace_detach(hook: __u32);
+}
+unsafe extern "C" {
+    pub fn toa_shim_kprobe_attach(hook: __u32) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_kprobe_detach(hook: __u32);
+}
+unsafe extern "C" {
+    pub fn toa_shim_kprobe_missed(hook: __u32) -> __u64;
+}
+unsafe extern "C" {
+    pub fn toa_shim_kprobe_needs_ftrace(hook: __u32) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_hook_quiesce();
+}
+unsafe extern "C" {
+    pub fn toa_shim_tracepoint_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_tracepoint_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_sockopt_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_sockopt_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_proc_stats_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_proc_stats_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_proc_status_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_proc_status_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_seq_write(seq: *mut seq_file, text: *const __u8, len: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_seq_number(seq: *mut seq_file, value: __u64, width: __u32);
+}
+unsafe extern "C" {
+    pub fn toa_shim_syn_flow(
+        listener: *const sock,
+        syn: *mut sk_buff,
+        flow: *mut toa_flow,
+    );
+}
+unsafe extern "C" {
+    pub fn toa_shim_child_flow(child: *const sock, flow: *mut toa_flow);
+}
+unsafe extern "C" {
+    pub fn toa_shim_socket(sk: *const sock, socket: *mut toa_socket);
+}
+unsafe extern "C" {
+    pub fn toa_shim_rcu_read_lock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_rcu_read_unlock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_kfree_rcu(object: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn toa_shim_irq_save() -> ::core::ffi::c_ulong;
+}
+unsafe extern "C" {
+    pub fn toa_shim_irq_restore(flags: ::core::ffi::c_ulong);
+}
+unsafe extern "C" {
+    pub fn toa_shim_in_nmi() -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_refill_attach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_refill_queue();
+}
+unsafe extern "C" {
+    pub fn toa_shim_refill_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_seconds() -> __u32;
+}
+unsafe extern "C" {
+    pub fn toa_shim_hash(
+        words: *const __u64,
+        bytes: usize,
+        key: *const ::core::ffi::c_ulong,
+    ) -> __u32;
+}
+unsafe extern "C" {
+    pub fn toa_shim_random(to: *mut ::core::ffi::c_void, bytes: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_preempt_rt() -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_copy_to_user(
+        to: *mut ::core::ffi::c_void,
+        from: *const ::core::ffi::c_void,
+        bytes: ::core::ffi::c_ulong,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_percpu_alloc(bytes: usize) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_percpu_free(percpu: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn toa_shim_percpu_inc(percpu: *mut ::core::ffi::c_void, index: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_percpu_read(
+        percpu: *const ::core::ffi::c_void,
+        index: usize,
+        cpu: __u32,
+    ) -> __u64;
+}
+unsafe extern "C" {
+    pub fn toa_shim_next_cpu(cpu: __u32) -> __u32;
+}
+unsafe extern "C" {
+    pub fn toa_shim_param_hook() -> *const __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_version() -> *const __u8;
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters, one set per CPU.
+
+use core::ffi::c_void;
+use core::mem::size_of;
+
+use super::seq::Seq;
+use super::{hooks, shim};
+use crate::backend::{errno, Result};
+use crate::pure::layout::LAYOUTS;
+use crate::pure::policy::Segment;
+
+/// What is counted, beside the options seen. The first six are the names that every classic module
+/// has, so that existing monitoring finds them.
+#[derive(Clone, Copy)]
+pub(super) enum Counter {
+    /// New connections that carried an address.
+    ChildToa,
+    /// New connections that did not.
+    ChildNoToa,
+    /// Questions answered with an address.
+    AskedOk,
+    /// Questions on a socket whose session belongs to an earlier connection of it.
+    AskedMismatch,
+    /// Questions refused: not TCP, not connected, or a form that cannot hold the address.
+    AskedBypass,
+    /// Questions on a connection that carried no address.
+    AskedEmpty,
+    /// Options whose length cannot be right.
+    Malformed,
+    /// TOA options after the first of a segment.
+    Duplicate,
+    /// Addresses lost because there was no memory for them.
+    NoMemory,
+    /// Waiting addresses that made room for newer ones.
+    SynTableFull,
+    /// Sessions made.
+    Made,
+    /// Sessions freed.
+    Freed,
+}
+
+/// The rows of `/proc/net/toa_stats` that are one counter each.
+const ROWS: [(Counter, &str); 10] = [
+    (Counter::ChildToa, "syn_recv_sock_toa"),
+    (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
+    (Counter::AskedOk, "getname_toa_ok"),
+    (Counter::AskedMismatch, "getname_toa_mismatch"),
+    (Counter::AskedBypass, "getname_toa_bypass"),
+    (Counter::AskedEmpty, "getname_toa_empty"),
+    (Counter::Malformed, "malformed"),
+    (Counter::Duplicate, "duplicate"),
+    (Counter::NoMemory, "dropped_no_memory"),
+    (Counter::SynTableFull, "syn_table_full"),
+];
+
+/// Where the counters of options seen begin.
+const SEEN: usize = Counter::Freed as usize + 1;
+const COUNTERS: usize = SEEN + 2 * LAYOUTS.len();
+
+/// A row's name is written this wide, and a column this wide, as classic modules do.
+const NAME_WIDTH: usize = 25;
+const COLUMN_WIDTH: u32 = 10;
+/// What stands over the names.
+const HEAD: &str = "                                  ";
+
+/// The counters of all CPUs.
+pub(super) struct Stats(*mut c_void);
+
+// SAFETY: The per-CPU area is shared by design: each CPU writes its own part, with single
+// instructions, and readers accept values a moment old.
+unsafe impl Send for Stats {}
+// SAFETY: As above.
+unsafe impl Sync for Stats {}
+
+impl Stats {
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: Module load may sleep.
+        let area = unsafe { shim::toa_shim_percpu_alloc(COUNTERS * size_of::<u64>()) };
+        if area.is_null() {
+            return Err(errno::ENOMEM);
+        }
+        Ok(Self(area))
+    }
+
+    fn inc(&self, index: usize) {
+        // SAFETY: The area has `COUNTERS` counters, and every index made here is below that.
+        unsafe { shim::toa_shim_percpu_inc(self.0, index) };
+    }
+
+    fn read(&self, index: usize, cpu: u32) -> u64 {
+        // SAFETY: As in `inc`; `cpu` is a possible one.
+        unsafe { shim::toa_shim_percpu_read(self.0, index, cpu) }
+    }
+
+    fn sum(&self, index: usize) -> u64 {
+        Cpus(0).fold(0, |sum: u64, cpu| sum.wrapping_add(self.read(index, cpu)))
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        self.inc(counter as usize);
+    }
+
+    /// Counts `n` events; more than a handful cannot come of one segment.
+    pub(super) fn count_n(&self, counter: Counter, n: u32) {
+        for _ in 0..n {
+            self.count(counter);
+        }
+    }
+
+    /// Counts an option of the layout `row` seen in `segment`.
+    pub(super) fn count_seen(&self, segment: Segment, row: u8) {
+        self.inc(seen(segment, usize::from(row)));
+    }
+
+    /// Sessions that live now.
+    pub(super) fn live(&self) -> u64 {
+        // A session may be freed on another CPU than the one that made it, between two reads:
+        // never below zero.
+        let freed = self.sum(Counter::Freed as usize);
+        self.sum(Counter::Made as usize).saturating_sub(freed)
+    }
+
+    /// Writes `/proc/net/toa_stats`.
+    pub(super) fn show(&self, seq: &mut Seq) {
+        seq.text(HEAD);
+        for cpu in Cpus(0) {
+            seq.text("CPU").number(cpu.into(), 1).text("       ");
+        }
+        seq.text("\n");
+        for (counter, name) in ROWS {
+            self.show_row(seq, Name::new().text(name), counter as usize);
+        }
+        for segment in [Segment::Syn, Segment::Ack] {
+            let mut row = 0;
+            for layout in &LAYOUTS {
+                let name = match segment {
+                    Segment::Syn => Name::new().text("syn_"),
+                    Segment::Ack => Name::new().text("ack_"),
+                };
+                let name = name.number(layout.kind).text("_").number(layout.length);
+                self.show_row(seq, name, seen(segment, row));
+                row = row.wrapping_add(1);
+            }
+        }
+        let missed = hooks::missed(shim::TOA_HOOK_CONN_REQUEST)
+            .saturating_add(hooks::missed(shim::TOA_HOOK_CHILD_PROCESS));
+        show_total(seq, Name::new().text("hooks_missed"), missed);
+        show_total(seq, Name::new().text("sessions_live"), self.live());
+    }
+
+    fn show_row(&self, seq: &mut Seq, name: Name, index: usize) {
+        name.show(seq);
+        for cpu in Cpus(0) {
+            seq.text(" ").number(self.read(index, cpu), COLUMN_WIDTH);
+        }
+        seq.text("\n");
+    }
+}
+
+/// A number that no CPU has for itself stands in the first column; the others say 0, so that sums
+/// over the columns are right.
+fn show_total(seq: &mut Seq, name: Name, value: u64) {
+    name.show(seq);
+    let mut column = value;
+    for _ in Cpus(0) {
+        seq.text(" ").number(column, COLUMN_WIDTH);
+        column = 0;
+    }
+    seq.text("\n");
+}
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        // SAFETY: Allocated by `new`; whoever counted is gone.
+        unsafe { shim::toa_shim_percpu_free(self.0) };
+    }
+}
+
+/// The index of the counter for the layout `row` seen in `segment`; `row` is one of the table's.
+fn seen(segment: Segment, row: usize) -> usize {
+    let row = row.min(LAYOUTS.len() - 1);
+    match segment {
+        Segment::Syn => SEEN.wrapping_add(row),
+        Segment::Ack => (SEEN + LAYOUTS.len()).wrapping_add(row),
+    }
+}
+
+/// The possible CPUs, from the given one on.
+struct Cpus(u32);
+
+impl Iterator for Cpus {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        // SAFETY: No preconditions.
+        let cpu = unsafe { shim::toa_shim_next_cpu(self.0) };
+        self.0 = cpu.checked_add(1)?;
+        Some(cpu)
+    }
+}
+
+/// A row's name, put together without formatting machinery; what does not fit is left out.
+struct Name {
+    bytes: [u8; NAME_WIDTH],
+    len: usize,
+}
+
+impl Name {
+    fn new() -> Self {
+        Self {
+            bytes: [b' '; NAME_WIDTH],
+            len: 0,
+        }
+    }
+
+    fn byte(mut self, byte: u8) -> Self {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len = self.len.wrapping_add(1);
+        }
+        self
+    }
+
+    fn text(self, text: &str) -> Self {
+        text.bytes().fold(self, Self::byte)
+    }
+
+    fn number(mut self, number: u8) -> Self {
+        let digits = [number / 100, number / 10 % 10, number % 10];
+        let shown = match number {
+            0..=9 => 1,
+            10..=99 => 2,
+            _ => 3,
+        };
+        for digit in digits.into_iter().skip(3 - shown) {
+            self = self.byte(b'0'.wrapping_add(digit));
+        }
+        self
+    }
+
+    fn show(&self, seq: &mut Seq) {
+        seq.bytes(&self.bytes).text(":");
+    }
+}

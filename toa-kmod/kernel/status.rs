@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/proc/net/toa`: what `toa-cli status` reads. One `key: value` a line; keys are only added.
+
+use core::ffi::CStr;
+
+use super::hooks::{self, How};
+use super::seq::Seq;
+use super::stats::Stats;
+use super::shim;
+use crate::backend;
+use crate::pure::uapi;
+
+/// Writes the file.
+pub(super) fn show(seq: &mut Seq, stats: &Stats) {
+    // SAFETY: The version is a static NUL-terminated string.
+    let version = unsafe { CStr::from_ptr(shim::toa_shim_version().cast()) };
+    seq.text("version: ").bytes(version.to_bytes());
+    seq.text("\nabi: ").number(uapi::TOA_ABI_VERSION.into(), 1);
+    seq.text("\nrust: ").text(backend::NAME).text("\n");
+    for hook in [shim::TOA_HOOK_CONN_REQUEST, shim::TOA_HOOK_CHILD_PROCESS] {
+        let how = match hooks::attached(hook) {
+            Some(How::Ftrace) => "ftrace",
+            Some(How::Kprobe) => "kprobe",
+            None => "detached",
+        };
+        seq.text("hook ").text(hooks::hook_name(hook)).text(": ").text(how);
+        seq.text(" missed ").number(hooks::missed(hook), 1).text("\n");
+    }
+    // A tracepoint calls every probe, every time.
+    seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
+    seq.text("sessions: ").number(stats.live(), 1).text("\n");
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of what the vendors write: one row per kind and length.
+//!
+//! `docs/wire-formats.md` says who sends which. To read one more format, add a row (and, for a new
+//! arrangement of the bytes, a [`Format`]); counters and tests follow from the table.
+
+/// How an option's body is arranged. All fields are in network byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `port2 ip4`: the client's port and IPv4 address.
+    ClientV4,
+    /// `port2 ip6`: the client's port and IPv6 address.
+    ClientV6,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// The option's kind.
+    pub kind: u8,
+    /// The option's whole length on the wire.
+    pub length: u8,
+    /// What its body holds.
+    pub format: Format,
+}
+
+const fn row(kind: u8, length: u8, format: Format) -> Layout {
+    Layout {
+        kind,
+        length,
+        format,
+    }
+}
+
+/// The layouts that are read.
+pub const LAYOUTS: [Layout; 5] = [
+    row(200, 8, Format::ClientV4),
+    row(254, 8, Format::ClientV4),
+    row(253, 20, Format::ClientV6),
+    row(254, 20, Format::ClientV6),
+    row(200, 20, Format::ClientV6),
+];
+
+/// The two kinds that RFC 6994 shares between experiments, each told by its first two bytes.
+const EXPERIMENTAL_KINDS: [u8; 2] = [253, 254];
+
+/// The experiment identifier of TCP Fast Open (RFC 7413, section 4.1.1, before it got kind 34).
+const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
+
+/// The address family of an [`Address`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// An address and port as the option carried them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// Which family the option's layout says.
+    pub family: Family,
+    /// The TCP port, network byte order.
+    pub port: [u8; 2],
+    /// The address, network byte order; an IPv4 one as `::ffff:a.b.c.d`.
+    pub addr: [u8; 16],
+}
+
+/// The first twelve bytes of an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2).
+const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+/// `::ffff:a.b.c.d` for `a.b.c.d`, network byte order.
+pub const fn v4_mapped(v4: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = v4;
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+}
+
+/// `a.b.c.d` where `addr` is `::ffff:a.b.c.d`.
+pub fn v4_of(addr: &[u8; 16]) -> Option<[u8; 4]> {
+    match addr.strip_prefix(&V4_MAPPED)? {
+        [a, b, c, d] => Some([*a, *b, *c, *d]),
+        _ => None,
+    }
+}
+
+/// A TOA option, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Toa {
+    /// The row of [`LAYOUTS`] that fitted.
+    pub row: u8,
+    /// The option's kind on the wire.
+    pub kind: u8,
+    /// The option's length on the wire.
+    pub length: u8,
+    /// The client that it names.
+    pub client: Address,
+}
+
+/// What an option turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A TOA option.
+    Toa(Toa),
+    /// Somebody else's option.
+    Foreign,
+    /// A kind of the table with a length that none of its rows has.
+    WrongLength,
+}
+
+/// Reads one option; `in_syn` tells whether its segment is a SYN, where kind 254 may be a Fast Open
+/// cookie.
+pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
+    // Every row's kind is above the ones that ordinary segments carry.
+    if kind < 200 {
+        return Verdict::Foreign;
+    }
+    if in_syn && EXPERIMENTAL_KINDS.contains(&kind) && body.starts_with(&FAST_OPEN_EXID) {
+        return Verdict::Foreign;
+    }
+    let mut row = 0;
+    for layout in &LAYOUTS {
+        if layout.kind == kind && layout.length == length {
+            return match address(layout.format, body) {
+                Some(client) => Verdict::Toa(Toa {
+                    row,
+                    kind,
+                    length,
+                    client,
+                }),
+                None => Verdict::WrongLength,
+            };
+        }
+        row = u8::wrapping_add(row, 1);
+    }
+    if LAYOUTS.iter().any(|layout| layout.kind == kind) {
+        Verdict::WrongLength
+    } else {
+        Verdict::Foreign
+    }
+}
+
+fn address(format: Format, body: &[u8]) -> Option<Address> {
+    let (port, addr) = body.split_first_chunk::<2>()?;
+    let (family, addr) = match format {
+        Format::ClientV4 => (Family::V4, v4_mapped(addr.try_into().ok()?)),
+        Format::ClientV6 => (Family::V6, addr.try_into().ok()?),
+    };
+    Some(Address {
+        family,
+        port: *port,
+        addr,
+    })
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From the bytes of a TCP header to the structure that a server reads, without a kernel in sight.
+//!
+//! An address travels through these files in one direction: [`packet`] walks the options,
+//! [`layout`] knows what the vendors put into them, [`policy`] says which of them counts, and
+//! [`answer`] turns what was kept into the ABI's structures ([`uapi`], generated).
+//!
+//! Nothing here can panic: slices are taken apart by patterns and `get`, never by indexing.
+
+#![forbid(unsafe_code)]
+
+pub mod answer;
+pub mod layout;
+pub mod packet;
+pub mod policy;
+#[allow(missing_docs, unreachable_pub, non_camel_case_types)]
+#[rustfmt::skip]
+pub mod uapi;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which option counts: of two in one segment the first, of two segments the later.
+
+use super::layout::{decode, Toa, Verdict};
+use super::packet::{Item, Options};
+
+/// The segments that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment {
+    /// The client's SYN.
+    Syn,
+    /// The segment that completes the handshake: a bare ACK, or one with data.
+    Ack,
+}
+
+/// What one segment said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The first well-formed TOA option.
+    pub toa: Option<Toa>,
+    /// TOA options after the first, ignored.
+    pub duplicates: u32,
+    /// Options ignored because their length cannot be right.
+    pub malformed: u32,
+}
+
+/// Reads the option area of one segment.
+pub fn read(area: &[u8], segment: Segment) -> Reading {
+    let mut reading = Reading::default();
+    if Options::is_plain(area) {
+        return reading;
+    }
+    for item in Options::new(area) {
+        match item {
+            Item::Option { kind, length, body } => {
+                match decode(kind, length, body, segment == Segment::Syn) {
+                    Verdict::Foreign => {}
+                    Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
+                    Verdict::Toa(toa) if reading.toa.is_none() => reading.toa = Some(toa),
+                    Verdict::Toa(_) => reading.duplicates = reading.duplicates.wrapping_add(1),
+                }
+            }
+            Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
+        }
+    }
+    reading
+}
+
+/// Of what the SYN and the handshake's last segment carried, the one that counts, and its segment.
+/// A forwarder that writes into both may have learnt better in between, so the later one wins.
+pub fn choose<T>(syn: Option<T>, ack: Option<T>) -> Option<(T, Segment)> {
+    match (syn, ack) {
+        (_, Some(toa)) => Some((toa, Segment::Ack)),
+        (Some(toa), None) => Some((toa, Segment::Syn)),
+        (None, None) => None,
+    }
+}

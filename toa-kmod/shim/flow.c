@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Facts about connections. struct sock and struct sk_buff are opaque to Rust
+ * (the kernel's bindings hold neither in full), and most of this is inline.
+ */
+#include <linux/ipv6.h>
+#include <linux/kernel.h>
+#include <linux/skbuff.h>
+#include <linux/string.h>
+#include <linux/tcp.h>
+#include <net/inet_sock.h>
+#include <net/ipv6.h>
+#include <net/tcp.h>
+
+#include "shim.h"
+
+static void put_v4_mapped(u8 *to, __be32 v4)
+{
+	memset(to, 0, 10);
+	memset(to + 10, 0xff, 2);
+	memcpy(to + 12, &v4, 4);
+}
+
+static void put_port(u8 *to, __be16 port)
+{
+	memcpy(to, &port, 2);
+}
+
+/*
+ * The device that the connection's sockets will be bound to, as
+ * tcp_conn_request() and tcp_v6_init_req() work it out.
+ */
+static u32 syn_ifindex(const struct sock *listener, struct sk_buff *syn)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (syn->protocol == htons(ETH_P_IPV6)) {
+		bool l3_slave = ipv6_l3mdev_skb(TCP_SKB_CB(syn)->header.h6.flags);
+
+		if ((!listener->sk_bound_dev_if || l3_slave) &&
+		    ipv6_addr_type(&ipv6_hdr(syn)->saddr) & IPV6_ADDR_LINKLOCAL)
+			return tcp_v6_iif(syn);
+	}
+#endif
+	return inet_request_bound_dev_if(listener, syn);
+}
+
+void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn,
+		       struct toa_flow *flow)
+{
+	const struct tcphdr *th = tcp_hdr(syn);
+
+	flow->net = (unsigned long)sock_net(listener);
+	flow->ifindex = syn_ifindex(listener, syn);
+	flow->seq = ntohl(th->seq) + 1;
+	put_port(flow->peer_port, th->source);
+	put_port(flow->local_port, th->dest);
+	if (syn->protocol == htons(ETH_P_IPV6)) {
+		memcpy(flow->peer, &ipv6_hdr(syn)->saddr, 16);
+		memcpy(flow->local, &ipv6_hdr(syn)->daddr, 16);
+	} else {
+		put_v4_mapped(flow->peer, ip_hdr(syn)->saddr);
+		put_v4_mapped(flow->local, ip_hdr(syn)->daddr);
+	}
+}
+
+static void sock_flow(const struct sock *sk, struct toa_flow *flow)
+{
+	const struct inet_sock *inet = inet_sk(sk);
+
+	flow->net = (unsigned long)sock_net(sk);
+	flow->ifindex = READ_ONCE(sk->sk_bound_dev_if);
+	put_port(flow->peer_port, READ_ONCE(inet->inet_dport));
+	put_port(flow->local_port, READ_ONCE(inet->inet_sport));
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
+		/* An IPv4 connection of an AF_INET6 socket has these mapped. */
+		memcpy(flow->peer, &sk->sk_v6_daddr, 16);
+		memcpy(flow->local, &sk->sk_v6_rcv_saddr, 16);
+		return;
+	}
+#endif
+	put_v4_mapped(flow->peer, READ_ONCE(inet->inet_daddr));
+	put_v4_mapped(flow->local, READ_ONCE(inet->inet_rcv_saddr));
+}
+
+void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow)
+{
+	sock_flow(child, flow);
+	flow->seq = READ_ONCE(tcp_sk(child)->rcv_nxt);
+}
+
+void toa_shim_socket(const struct sock *sk, struct toa_socket *socket)
+{
+	sock_flow(sk, &socket->flow);
+	socket->flow.seq = 0;
+	socket->tcp = sk->sk_type == SOCK_STREAM && sk->sk_protocol == IPPROTO_TCP;
+	socket->v6 = sk->sk_family == AF_INET6;
+	socket->state = READ_ONCE(sk->sk_state);
+}

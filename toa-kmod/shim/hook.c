@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Entry hooks on the two functions of connection set-up, by ftrace or by
+ * kprobe. Both want objects with static storage and a callback of C.
+ *
+ * Both functions run with bottom halves disabled on the CPU that took the
+ * segment, and keep the arguments used here from 5.4 to 7.x:
+ *   tcp_conn_request(rsk_ops, af_ops, sk, skb)
+ *   tcp_child_process(parent, child, skb)
+ */
+#include <linux/ftrace.h>
+#include <linux/kprobes.h>
+#include <linux/rcupdate.h>
+#include <linux/skbuff.h>
+#include <linux/tcp.h>
+#include <net/sock.h>
+
+#include "probed.h"
+#include "shim.h"
+
+/* The TCP option area's limit: a 4-bit header length less the fixed header. */
+#define OPTIONS_MAX	40
+
+/*
+ * The option area of a segment that TCP is working on; linear by then on the
+ * kernels known, copied into @buf where it is not. skb_header_pointer() is
+ * inline.
+ */
+static __always_inline const u8 *options_of(const struct sk_buff *skb, u8 *buf,
+					    size_t *len)
+{
+	*len = tcp_hdrlen(skb) - sizeof(struct tcphdr);
+	return skb_header_pointer(skb, skb_transport_offset(skb) +
+				  sizeof(struct tcphdr), *len, buf);
+}
+
+static __always_inline void conn_request(const struct sock *listener,
+					 struct sk_buff *syn)
+{
+	u8 buf[OPTIONS_MAX];
+	size_t len;
+	const u8 *options = options_of(syn, buf, &len);
+
+	if (options)
+		toa_rust_syn(listener, syn, options, len);
+}
+
+static __always_inline void child_process(const struct sock *child,
+					  const struct sk_buff *skb)
+{
+	u8 buf[OPTIONS_MAX];
+	size_t len;
+	const u8 *options = options_of(skb, buf, &len);
+
+	if (options)
+		toa_rust_child(child, child->sk_state, options, len);
+}
+
+#ifdef TOA_HAVE_FTRACE_REGS_ARGUMENT
+typedef struct ftrace_regs toa_ftrace_regs;
+#define toa_ftrace_argument(regs, n)	ftrace_regs_get_argument(regs, n)
+#define TOA_FTRACE_FLAGS		0
+#else
+typedef struct pt_regs toa_ftrace_regs;
+#define toa_ftrace_argument(regs, n)	regs_get_kernel_argument(regs, n)
+#define TOA_FTRACE_FLAGS		FTRACE_OPS_FL_SAVE_REGS
+#endif
+
+static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_ip,
+					struct ftrace_ops *ops,
+					toa_ftrace_regs *regs)
+{
+	conn_request((const struct sock *)toa_ftrace_argument(regs, 2),
+		     (struct sk_buff *)toa_ftrace_argument(regs, 3));
+}
+
+static void notrace ftrace_child_process(unsigned long ip, unsigned long parent_ip,
+					 struct ftrace_ops *ops,
+					 toa_ftrace_regs *regs)
+{
+	child_process((const struct sock *)toa_ftrace_argument(regs, 1),
+		      (const struct sk_buff *)toa_ftrace_argument(regs, 2));
+}
+
+static int kprobe_conn_request(struct kprobe *kprobe, struct pt_regs *regs)
+{
+	conn_request((const struct sock *)regs_get_kernel_argument(regs, 2),
+		     (struct sk_buff *)regs_get_kernel_argument(regs, 3));
+	return 0;
+}
+NOKPROBE_SYMBOL(kprobe_conn_request);
+
+static int kprobe_child_process(struct kprobe *kprobe, struct pt_regs *regs)
+{
+	child_process((const struct sock *)regs_get_kernel_argument(regs, 1),
+		      (const struct sk_buff *)regs_get_kernel_argument(regs, 2));
+	return 0;
+}
+NOKPROBE_SYMBOL(kprobe_child_process);
+
+static struct toa_hook {
+	char *name;
+	struct ftrace_ops ftrace;
+	kprobe_pre_handler_t pre_handler;
+	struct kprobe kprobe;
+} hooks[] = {
+	[TOA_HOOK_CONN_REQUEST] = {
+		.name = "tcp_conn_request",
+		.ftrace.func = ftrace_conn_request,
+		.pre_handler = kprobe_conn_request,
+	},
+	[TOA_HOOK_CHILD_PROCESS] = {
+		.name = "tcp_child_process",
+		.ftrace.func = ftrace_child_process,
+		.pre_handler = kprobe_child_process,
+	},
+};
+
+int toa_shim_ftrace_attach(u32 hook)
+{
+	struct toa_hook *h = &hooks[hook];
+	int err;
+
+	h->ftrace.flags = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS;
+	err = ftrace_set_filter(&h->ftrace, h->name, strlen(h->name), 1);
+	if (!err)
+		err = register_ftrace_function(&h->ftrace);
+	if (err)
+		ftrace_free_filter(&h->ftrace);
+	return err;
+}
+
+void toa_shim_ftrace_detach(u32 hook)
+{
+	struct toa_hook *h = &hooks[hook];
+
+	unregister_ftrace_function(&h->ftrace);
+	ftrace_free_filter(&h->ftrace);
+}
+
+int toa_shim_kprobe_attach(u32 hook)
+{
+	struct toa_hook *h = &hooks[hook];
+
+	/* A kprobe keeps what an earlier registration left in it. */
+	memset(&h->kprobe, 0, sizeof(h->kprobe));
+	h->kprobe.symbol_name = h->name;
+	h->kprobe.pre_handler = h->pre_handler;
+	return register_kprobe(&h->kprobe);
+}
+
+void toa_shim_kprobe_detach(u32 hook)
+{
+	unregister_kprobe(&hooks[hook].kprobe);
+}
+
+u64 toa_shim_kprobe_missed(u32 hook)
+{
+	return hooks[hook].kprobe.nmissed;
+}
+
+/* kprobe_ftrace() is inline: whether this probe is silent while ftrace is off. */
+u8 toa_shim_kprobe_needs_ftrace(u32 hook)
+{
+	return kprobe_ftrace(&hooks[hook].kprobe);
+}
+
+/*
+ * Waits until no task is between a hook's trampoline and the end of its
+ * callback. Unregistering waits for most of it already; 5.4 does not while
+ * ftrace is switched off. synchronize_rcu_tasks() is a macro on some kernels.
+ */
+void toa_shim_hook_quiesce(void)
+{
+	synchronize_rcu_tasks();
+	synchronize_rcu();
+}

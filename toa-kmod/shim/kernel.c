@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Macros and inline functions of the kernel's core, one function each.
+ */
+#include <linux/build_bug.h>
+#include <linux/cpumask.h>
+#include <linux/hardirq.h>
+#include <linux/irq_work.h>
+#include <linux/irqflags.h>
+#include <linux/jiffies.h>
+#include <linux/math64.h>
+#include <linux/percpu.h>
+#include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/siphash.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include <net/tcp_states.h>
+
+#include "shim.h"
+
+static_assert(TOA_TCP_SYN_SENT == TCP_SYN_SENT);
+static_assert(TOA_TCP_SYN_RECV == TCP_SYN_RECV);
+static_assert(TOA_TCP_CLOSE == TCP_CLOSE);
+static_assert(TOA_TCP_LISTEN == TCP_LISTEN);
+
+void toa_shim_rcu_read_lock(void)
+{
+	rcu_read_lock();
+}
+
+void toa_shim_rcu_read_unlock(void)
+{
+	rcu_read_unlock();
+}
+
+/* Objects freed this way begin with room for an rcu_head: two words. */
+struct toa_rcu {
+	struct rcu_head rcu;
+};
+
+static_assert(sizeof(struct toa_rcu) == 2 * sizeof(unsigned long));
+
+void toa_shim_kfree_rcu(void *object)
+{
+	struct toa_rcu *head = object;
+
+	kfree_rcu(head, rcu);
+}
+
+unsigned long toa_shim_irq_save(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
+}
+
+void toa_shim_irq_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+u8 toa_shim_in_nmi(void)
+{
+	return !!in_nmi();
+}
+
+static struct irq_work refill;
+
+static void refill_work(struct irq_work *work)
+{
+	toa_rust_refill();
+}
+
+/* irq_work wants a static object; it is the way out of an NMI-like context. */
+void toa_shim_refill_attach(void)
+{
+	init_irq_work(&refill, refill_work);
+}
+
+void toa_shim_refill_queue(void)
+{
+	irq_work_queue(&refill);
+}
+
+void toa_shim_refill_detach(void)
+{
+	irq_work_sync(&refill);
+}
+
+/* Seconds since boot, to the tick: get_jiffies_64() is inline on 64-bit. */
+u32 toa_shim_seconds(void)
+{
+	return (u32)div_u64(get_jiffies_64(), HZ);
+}
+
+u32 toa_shim_hash(const u64 *words, size_t bytes,
+		  const unsigned long key[2])
+{
+	hsiphash_key_t k = { .key = { key[0], key[1] } };
+
+	return hsiphash(words, bytes, &k);
+}
+
+void toa_shim_random(void *to, size_t bytes)
+{
+	get_random_bytes(to, bytes);
+}
+
+u8 toa_shim_preempt_rt(void)
+{
+	return IS_ENABLED(CONFIG_PREEMPT_RT);
+}
+
+int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes)
+{
+	return copy_to_user((void __user __force *)to, from, bytes) ? -EFAULT : 0;
+}
+
+void *toa_shim_percpu_alloc(size_t bytes)
+{
+	return (void *)(unsigned long __force)__alloc_percpu(bytes, sizeof(u64));
+}
+
+void toa_shim_percpu_free(void *percpu)
+{
+	free_percpu((void __percpu __force *)(unsigned long)percpu);
+}
+
+void toa_shim_percpu_inc(void *percpu, size_t index)
+{
+	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)percpu;
+
+	this_cpu_inc(counters[index]);
+}
+
+u64 toa_shim_percpu_read(const void *percpu, size_t index, u32 cpu)
+{
+	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)percpu;
+
+	return READ_ONCE(per_cpu_ptr(counters, cpu)[index]);
+}
+
+/* The first possible CPU from @cpu on; at or above nr_cpu_ids: none. */
+u32 toa_shim_next_cpu(u32 cpu)
+{
+	unsigned int next = cpumask_next((int)cpu - 1, cpu_possible_mask);
+
+	return next < nr_cpu_ids ? next : U32_MAX;
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /proc/net/toa_stats and /proc/net/toa, in the initial network namespace.
+ * proc_create_net_single() wants callbacks; it is the one call that hides
+ * whether the kernel has proc_ops.
+ */
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <net/net_namespace.h>
+
+#include "shim.h"
+
+#define STATS	"toa_stats"
+#define STATUS	"toa"
+
+static int stats_show(struct seq_file *seq, void *v)
+{
+	toa_rust_stats(seq);
+	return 0;
+}
+
+static int status_show(struct seq_file *seq, void *v)
+{
+	toa_rust_status(seq);
+	return 0;
+}
+
+int toa_shim_proc_stats_attach(void)
+{
+	return proc_create_net_single(STATS, 0444, init_net.proc_net,
+				      stats_show, NULL) ? 0 : -ENOMEM;
+}
+
+void toa_shim_proc_stats_detach(void)
+{
+	remove_proc_entry(STATS, init_net.proc_net);
+}
+
+int toa_shim_proc_status_attach(void)
+{
+	return proc_create_net_single(STATUS, 0444, init_net.proc_net,
+				      status_show, NULL) ? 0 : -ENOMEM;
+}
+
+void toa_shim_proc_status_detach(void)
+{
+	remove_proc_entry(STATUS, init_net.proc_net);
+}
+
+void toa_shim_seq_write(struct seq_file *seq, const u8 *text, size_t len)
+{
+	seq_write(seq, text, len);
+}
+
+/* seq_printf() is variadic. */
+void toa_shim_seq_number(struct seq_file *seq, u64 value, u32 width)
+{
+	seq_printf(seq, "%*llu", (int)width, value);
+}

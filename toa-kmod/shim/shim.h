@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * shim.h - the whole border between the module's C and its Rust.
+ *
+ * toa_shim_*: C that Rust calls: kernel interfaces which are macros, inline
+ * functions or callbacks, and so out of Rust's reach. Each says which.
+ * toa_rust_*: Rust that C calls from the kernel's callbacks. Every address that
+ * the kernel jumps to is C, so control-flow integrity (kCFI, IBT) never
+ * concerns the Rust object.
+ *
+ * kernel/shim.rs is generated from this file (tests/abi compares), so it must
+ * parse without kernel headers. Kernel objects are opaque here.
+ */
+#ifndef _TOA_SHIM_H
+#define _TOA_SHIM_H
+
+#include <linux/types.h>
+#ifndef __KERNEL__
+#include <stddef.h>	/* size_t, for bindgen */
+#endif
+
+struct seq_file;
+struct sk_buff;
+struct sock;
+
+/* The kernel functions that are watched. */
+#define TOA_HOOK_CONN_REQUEST	0	/* tcp_conn_request(): every SYN to a listener */
+#define TOA_HOOK_CHILD_PROCESS	1	/* tcp_child_process(): a new connection's first segment */
+
+/* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
+#define TOA_TCP_SYN_SENT	2
+#define TOA_TCP_SYN_RECV	3
+#define TOA_TCP_CLOSE		7
+#define TOA_TCP_LISTEN		10
+
+/**
+ * struct toa_flow - a connection, as the node sees it
+ * @net:	its network namespace; compared, never followed
+ * @peer:	the remote address, network byte order; IPv4 as ::ffff:a.b.c.d
+ * @local:	the local address, likewise
+ * @peer_port:	the remote TCP port, network byte order
+ * @local_port:	the local TCP port, network byte order
+ * @ifindex:	the device it is bound to (VRF, link-local), or 0
+ * @seq:	the first sequence number expected after the peer's SYN, host
+ *		byte order; only for a SYN or a child in TCP_SYN_RECV
+ */
+struct toa_flow {
+	unsigned long net;
+	__u8	peer[16];
+	__u8	local[16];
+	__u8	peer_port[2];
+	__u8	local_port[2];
+	__u32	ifindex;
+	__u32	seq;
+};
+
+/**
+ * struct toa_socket - what a call was made on
+ * @flow:	its connection, if it has one; @flow.seq means nothing here
+ * @tcp:	1 for a TCP socket (not MPTCP's own), else 0
+ * @v6:		1 for an AF_INET6 socket, 0 for an AF_INET one
+ * @state:	TCP_ESTABLISHED, ...: include/net/tcp_states.h
+ */
+struct toa_socket {
+	struct toa_flow flow;
+	__u8	tcp;
+	__u8	v6;
+	__u8	state;
+};
+
+/* shim/hook.c: register_ftrace_function() and register_kprobe() want static C objects. */
+int toa_shim_ftrace_attach(__u32 hook);
+void toa_shim_ftrace_detach(__u32 hook);
+int toa_shim_kprobe_attach(__u32 hook);
+void toa_shim_kprobe_detach(__u32 hook);
+__u64 toa_shim_kprobe_missed(__u32 hook);
+__u8 toa_shim_kprobe_needs_ftrace(__u32 hook);
+void toa_shim_hook_quiesce(void);
+
+/* shim/tracepoint.c: tracepoints are found by a callback, called through a typed one. */
+int toa_shim_tracepoint_attach(void);
+void toa_shim_tracepoint_detach(void);
+
+/* shim/sockopt.c: nf_register_sockopt() wants a static C object. */
+int toa_shim_sockopt_attach(void);
+void toa_shim_sockopt_detach(void);
+
+/* shim/proc.c: proc_create_net_single() wants callbacks. */
+int toa_shim_proc_stats_attach(void);
+void toa_shim_proc_stats_detach(void);
+int toa_shim_proc_status_attach(void);
+void toa_shim_proc_status_detach(void);
+void toa_shim_seq_write(struct seq_file *seq, const __u8 *text, size_t len);
+void toa_shim_seq_number(struct seq_file *seq, __u64 value, __u32 width);
+
+/* shim/flow.c: structures of the network stack, and inline functions on them. */
+void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn, struct toa_flow *flow);
+void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow);
+void toa_shim_socket(const struct sock *sk, struct toa_socket *socket);
+
+/* shim/kernel.c: macros and inline functions. */
+void toa_shim_rcu_read_lock(void);
+void toa_shim_rcu_read_unlock(void);
+void toa_shim_kfree_rcu(void *object);
+unsigned long toa_shim_irq_save(void);
+void toa_shim_irq_restore(unsigned long flags);
+__u8 toa_shim_in_nmi(void);
+void toa_shim_refill_attach(void);
+void toa_shim_refill_queue(void);
+void toa_shim_refill_detach(void);
+__u32 toa_shim_seconds(void);
+__u32 toa_shim_hash(const __u64 *words, size_t bytes, const unsigned long key[2]);
+void toa_shim_random(void *to, size_t bytes);
+__u8 toa_shim_preempt_rt(void);
+int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
+void *toa_shim_percpu_alloc(size_t bytes);
+void toa_shim_percpu_free(void *percpu);
+void toa_shim_percpu_inc(void *percpu, size_t index);
+__u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
+__u32 toa_shim_next_cpu(__u32 cpu);
+
+/* shim/module.c: module_param() and MODULE_VERSION() are macros. */
+const __u8 *toa_shim_param_hook(void);
+const __u8 *toa_shim_version(void);
+
+/* kernel/calls.rs: what the callbacks above call. */
+void toa_rust_syn(const struct sock *listener, struct sk_buff *syn,
+		  const __u8 *options, size_t len);
+void toa_rust_child(const struct sock *child, __u8 state,
+		    const __u8 *options, size_t len);
+void toa_rust_destroy(const struct sock *sk);
+int toa_rust_getsockopt(const struct sock *sk, int name, void *user, int *len);
+void toa_rust_refill(void);
+void toa_rust_stats(struct seq_file *seq);
+void toa_rust_status(struct seq_file *seq);
+
+#endif /* _TOA_SHIM_H */

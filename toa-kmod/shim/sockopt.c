@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * getsockopt(IPPROTO_IP, ...) by nf_register_sockopt(), which wants static
+ * objects with a callback. One table, PF_INET, serves AF_INET and AF_INET6
+ * sockets alike: an AF_INET6 socket's IPPROTO_IP options are looked up there.
+ *
+ * nf_sockopt_find() takes a reference on the owner of every entry that it
+ * passes, and gives up at one that is being unloaded: with an owner set, a
+ * module on its way out makes SO_ORIGINAL_DST and iptables fail for as long as
+ * its exit function has not run. So these entries name no owner, and take the
+ * reference themselves, once the option is known to be theirs. What that leaves
+ * open is a task between nf_sockopt_find() and try_module_get(), or between
+ * module_put() and the return; neither place sleeps, so synchronize_rcu_tasks()
+ * waits for both.
+ */
+#include <linux/module.h>
+#include <linux/netfilter.h>
+#include <linux/rcupdate.h>
+#include <linux/socket.h>
+
+#include "shim.h"
+#include "toa.h"
+
+static int get(struct sock *sk, int name, void __user *user, int *len)
+{
+	int ret;
+
+	if (!try_module_get(THIS_MODULE))
+		return -ENOPROTOOPT;
+	ret = toa_rust_getsockopt(sk, name, (void __force *)user, len);
+	module_put(THIS_MODULE);
+	return ret;
+}
+
+static struct nf_sockopt_ops original = {
+	.pf		= PF_INET,
+	.get_optmin	= TOA_SO_ORIGINAL,
+	.get_optmax	= TOA_SO_ABI + 1,
+	.get		= get,
+};
+
+static struct nf_sockopt_ops lookup = {
+	.pf		= PF_INET,
+	.get_optmin	= TOA_SO_GET_LOOKUP,
+	.get_optmax	= TOA_SO_GET_LOOKUP + 1,
+	.get		= get,
+};
+
+int toa_shim_sockopt_attach(void)
+{
+	int err = nf_register_sockopt(&original);
+
+	if (err)
+		return err;
+	err = nf_register_sockopt(&lookup);
+	if (err) {
+		nf_unregister_sockopt(&original);
+		synchronize_rcu_tasks();
+	}
+	return err;
+}
+
+void toa_shim_sockopt_detach(void)
+{
+	nf_unregister_sockopt(&lookup);
+	nf_unregister_sockopt(&original);
+	synchronize_rcu_tasks();
+}
