@@ -9,8 +9,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::netns::{Namespace, in_ns};
 
-/// A command that also finds what lives in the sbin directories, which PATH may lack.
-pub(crate) fn command(program: &str) -> Command {
+/// A program that is also found in the sbin directories, which PATH may lack.
+///
+/// It starts in the network namespace of the thread that spawns it, so that [`crate::in_ns`]
+/// places it.
+#[must_use]
+pub fn command(program: &str) -> Command {
     let mut path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");
     let mut command = Command::new(program);

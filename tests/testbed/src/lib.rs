@@ -31,6 +31,7 @@ mod segment;
 mod topology;
 mod tun;
 
+pub use command::command;
 pub use hop::{Counts, Hop};
 pub use netns::{Namespace, in_ns};
 pub use segment::{Carrier, Insert, Inserter, Kinds, Outcome, Plan, Segment, option};

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -244,13 +243,6 @@ impl Topology {
             "",
         )?;
         Ok(reply.trim_end_matches('\n').to_owned())
-    }
-
-    /// A command that will start in `ns` of this topology when it is spawned by [`crate::in_ns`];
-    /// it finds programs of the sbin directories too.
-    #[must_use]
-    pub fn command(program: &str) -> Command {
-        command(program)
     }
 
     fn server_net(&self, family: Family, host: u8) -> IpAddr {
