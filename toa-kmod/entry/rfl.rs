@@ -44,8 +44,8 @@ mod backend {
     /// A `kmalloc`ed object, which `kfree_rcu` may free.
     pub(crate) type Box<T> = KBox<T>;
 
-    /// A large array of a length fixed when it is made.
-    pub(crate) type BoxedSlice<T> = KVVec<T>;
+    /// A large array.
+    pub(crate) type BoxedArray<T, const N: usize> = KVBox<[T; N]>;
 
     /// Allocates at module load; may sleep.
     pub(crate) fn new_box<T>(value: T) -> Result<Box<T>> {
@@ -57,13 +57,18 @@ mod backend {
         Ok(KBox::new(value, GFP_ATOMIC | __GFP_NOWARN)?)
     }
 
-    /// Allocates `len` times `make()` at module load; may sleep.
-    pub(crate) fn new_slice<T>(len: usize, make: impl Fn() -> T) -> Result<BoxedSlice<T>> {
-        let mut slice = KVVec::with_capacity(len, GFP_KERNEL)?;
-        for _ in 0..len {
-            slice.push(make(), GFP_KERNEL)?;
+    /// Allocates `N` times `make()` at module load; may sleep.
+    pub(crate) fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<BoxedArray<T, N>> {
+        let mut array = KVBox::<[T; N]>::new_uninit(GFP_KERNEL)?;
+        let first: *mut T = array.as_mut_ptr().cast();
+        for place in 0..N {
+            // SAFETY: The array has `N` places.
+            let place = unsafe { first.add(place) };
+            // SAFETY: The place is ours, and nothing is in it yet.
+            unsafe { place.write(make()) };
         }
-        Ok(slice)
+        // SAFETY: Every place was written.
+        Ok(unsafe { array.assume_init() })
     }
 
     /// Writes one line to the kernel log: why the module was not loaded.

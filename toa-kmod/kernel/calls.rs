@@ -195,7 +195,11 @@ fn describe(sk: *const sock) -> toa_socket {
 
 fn peer_of(socket: &toa_socket) -> Peer {
     Peer {
-        socket: if socket.v6 != 0 { Family::V6 } else { Family::V4 },
+        socket: if socket.v6 != 0 {
+            Family::V6
+        } else {
+            Family::V4
+        },
         port: socket.flow.peer_port,
         addr: socket.flow.peer,
     }
@@ -203,8 +207,11 @@ fn peer_of(socket: &toa_socket) -> Peer {
 
 /// As `inet_getname` decides it for `getpeername`.
 fn is_connected(socket: &toa_socket) -> bool {
-    const UNCONNECTED: [u32; 3] =
-        [shim::TOA_TCP_CLOSE, shim::TOA_TCP_SYN_SENT, shim::TOA_TCP_LISTEN];
+    const UNCONNECTED: [u32; 3] = [
+        shim::TOA_TCP_CLOSE,
+        shim::TOA_TCP_SYN_SENT,
+        shim::TOA_TCP_LISTEN,
+    ];
     socket.flow.peer_port != [0, 0] && !UNCONNECTED.contains(&socket.state.into())
 }
 

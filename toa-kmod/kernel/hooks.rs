@@ -3,10 +3,9 @@
 //! What the module registers with the kernel. Each registration is an object; dropping it undoes
 //! it, and returns only when no callback of it is running where the kernel's call promises that.
 
-use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::shim;
+use super::{shim, shim_text};
 use crate::backend::{self, errno, to_result, Error, Result};
 
 /// The module parameter `hook`.
@@ -22,10 +21,7 @@ pub(super) enum HookParam {
 
 impl HookParam {
     pub(super) fn read() -> Result<Self> {
-        // SAFETY: The parameter is a NUL-terminated string that stays put while the module is
-        // loaded; it cannot be written after (mode 0444).
-        let text = unsafe { CStr::from_ptr(shim::toa_shim_param_hook().cast()) };
-        match text.to_bytes() {
+        match shim_text(shim::toa_shim_param_hook) {
             b"auto" => Ok(Self::Auto),
             b"ftrace" => Ok(Self::Ftrace),
             b"kprobe" => Ok(Self::Kprobe),

@@ -21,10 +21,21 @@ mod status;
 mod syn;
 
 use core::ptr;
+use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::backend::{self, Box, Result};
 use hooks::{EntryHook, HookParam};
+
+/// A text of the module's own: its version, or a parameter. These are set before the module's code
+/// runs and stay as they are (parameters have mode 0444).
+fn shim_text(get: unsafe extern "C" fn(*mut *const u8) -> usize) -> &'static [u8] {
+    let mut text = ptr::null();
+    // SAFETY: `get` is one of shim/module.c's, which write the pointer and return a length.
+    let len = unsafe { get(&mut text) };
+    // SAFETY: The text is that long, and stays while the module does.
+    unsafe { slice::from_raw_parts(text, len) }
+}
 
 /// What every callback works on.
 struct State {

@@ -17,7 +17,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::shim::{self, toa_flow};
-use crate::backend::{self, Box, BoxedSlice, Result};
+use crate::backend::{self, Box, BoxedArray, Result};
 use crate::pure::answer::Origin;
 use crate::pure::layout::{Address, Family};
 use crate::pure::policy::Segment;
@@ -120,7 +120,12 @@ impl Bucket {
             if word & LOCKED == 0
                 && self
                     .0
-                    .compare_exchange_weak(word, word | LOCKED, Ordering::Acquire, Ordering::Relaxed)
+                    .compare_exchange_weak(
+                        word,
+                        word | LOCKED,
+                        Ordering::Acquire,
+                        Ordering::Relaxed,
+                    )
                     .is_ok()
             {
                 return word as *mut Session;
@@ -202,14 +207,14 @@ pub(super) enum Found {
 
 /// The table.
 pub(super) struct Sessions {
-    buckets: BoxedSlice<Bucket>,
+    buckets: BoxedArray<Bucket, BUCKETS>,
     spares: Spares,
 }
 
 impl Sessions {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            buckets: backend::new_slice(BUCKETS, || Bucket(AtomicUsize::new(0)))?,
+            buckets: backend::new_array(|| Bucket(AtomicUsize::new(0)))?,
             spares: Spares([const { AtomicPtr::new(ptr::null_mut()) }; Spares::COUNT]),
         })
     }

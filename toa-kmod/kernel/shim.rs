@@ -178,8 +178,8 @@ unsafe extern "C" {
     pub fn toa_shim_next_cpu(cpu: __u32) -> __u32;
 }
 unsafe extern "C" {
-    pub fn toa_shim_param_hook() -> *const __u8;
+    pub fn toa_shim_param_hook(text: *mut *const __u8) -> usize;
 }
 unsafe extern "C" {
-    pub fn toa_shim_version() -> *const __u8;
+    pub fn toa_shim_version(text: *mut *const __u8) -> usize;
 }

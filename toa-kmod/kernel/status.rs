@@ -2,20 +2,17 @@
 
 //! `/proc/net/toa`: what `toa-cli status` reads. One `key: value` a line; keys are only added.
 
-use core::ffi::CStr;
-
 use super::hooks::{self, How};
 use super::seq::Seq;
 use super::stats::Stats;
-use super::shim;
+use super::{shim, shim_text};
 use crate::backend;
 use crate::pure::uapi;
 
 /// Writes the file.
 pub(super) fn show(seq: &mut Seq, stats: &Stats) {
-    // SAFETY: The version is a static NUL-terminated string.
-    let version = unsafe { CStr::from_ptr(shim::toa_shim_version().cast()) };
-    seq.text("version: ").bytes(version.to_bytes());
+    seq.text("version: ")
+        .bytes(shim_text(shim::toa_shim_version));
     seq.text("\nabi: ").number(uapi::TOA_ABI_VERSION.into(), 1);
     seq.text("\nrust: ").text(backend::NAME).text("\n");
     for hook in [shim::TOA_HOOK_CONN_REQUEST, shim::TOA_HOOK_CHILD_PROCESS] {
@@ -24,8 +21,13 @@ pub(super) fn show(seq: &mut Seq, stats: &Stats) {
             Some(How::Kprobe) => "kprobe",
             None => "detached",
         };
-        seq.text("hook ").text(hooks::hook_name(hook)).text(": ").text(how);
-        seq.text(" missed ").number(hooks::missed(hook), 1).text("\n");
+        seq.text("hook ")
+            .text(hooks::hook_name(hook))
+            .text(": ")
+            .text(how);
+        seq.text(" missed ")
+            .number(hooks::missed(hook), 1)
+            .text("\n");
     }
     // A tracepoint calls every probe, every time.
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");

@@ -16,7 +16,7 @@ use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::shim::{self, toa_flow};
-use crate::backend::{self, BoxedSlice, Result};
+use crate::backend::{self, BoxedArray, Result};
 use crate::pure::layout::{Address, Family, Toa};
 
 /// Buckets; a power of two.
@@ -112,7 +112,7 @@ const _: () = assert!(BUCKETS * size_of::<Bucket>() <= 1 << 20);
 
 /// The table.
 pub(super) struct Syns {
-    buckets: BoxedSlice<Bucket>,
+    buckets: BoxedArray<Bucket, BUCKETS>,
     /// The key of the hash that chooses a bucket, so that nobody outside can aim at one.
     key: [core::ffi::c_ulong; 2],
     /// When the newest address came. While that is long ago, connections need not look. Written
@@ -128,7 +128,7 @@ impl Syns {
         // SAFETY: `key` is writable for that many bytes.
         unsafe { shim::toa_shim_random((&raw mut key).cast(), size_of_val(&key)) };
         Ok(Self {
-            buckets: backend::new_slice(BUCKETS, Bucket::new)?,
+            buckets: backend::new_array(Bucket::new)?,
             key,
             newest: AtomicU32::new(0),
             ever: AtomicU32::new(0),

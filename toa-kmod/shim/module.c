@@ -5,6 +5,7 @@
  */
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/string.h>
 
 #include "shim.h"
 
@@ -14,12 +15,15 @@ static char *hook = "auto";
 module_param(hook, charp, 0444);
 MODULE_PARM_DESC(hook, "how connection set-up is watched: auto (default; ftrace, or kprobe where ftrace cannot serve), ftrace, kprobe");
 
-const u8 *toa_shim_param_hook(void)
+/* Strings go out with their length: a bare pointer would have Rust count. */
+size_t toa_shim_param_hook(const u8 **text)
 {
-	return (const u8 *)hook;
+	*text = (const u8 *)hook;
+	return strlen(hook);
 }
 
-const u8 *toa_shim_version(void)
+size_t toa_shim_version(const u8 **text)
 {
-	return (const u8 *)TOA_VERSION;
+	*text = (const u8 *)TOA_VERSION;
+	return strlen(TOA_VERSION);
 }

@@ -120,8 +120,8 @@ __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
 
 /* shim/module.c: module_param() and MODULE_VERSION() are macros. */
-const __u8 *toa_shim_param_hook(void);
-const __u8 *toa_shim_version(void);
+size_t toa_shim_param_hook(const __u8 **text);
+size_t toa_shim_version(const __u8 **text);
 
 /* kernel/calls.rs: what the callbacks above call. */
 void toa_rust_syn(const struct sock *listener, struct sk_buff *syn,

@@ -29,7 +29,11 @@ fn compare(builder: bindgen::Builder, spdx: &str, source: &str, committed: &str)
         "// SPDX-License-Identifier: {spdx}\n\
          // Made by bindgen from {source}; tests/abi compares. Do not edit.\n\n"
     );
-    let fresh = head + &builder.generate().expect("bindgen reads the header").to_string();
+    let fresh = head
+        + &builder
+            .generate()
+            .expect("bindgen reads the header")
+            .to_string();
     let path = repository().join(committed);
     if std::env::var_os("TOA_BLESS").is_some() {
         std::fs::write(&path, &fresh).expect("the bindings can be written");

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The Rust structures lie in memory as the C ones do, and as version 1 published them.
+
+// The tests' library carries the C object.
+use toa_abi_tests as _;
+
+#[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
+#[path = "../../../libtoa/src/uapi/bindings.rs"]
+mod uapi;
+
+use uapi::{toa_nat64_peer, toa_original};
+
+unsafe extern "C" {
+    static toa_original_layout: [usize; 26];
+    static toa_nat64_peer_layout: [usize; 8];
+}
+
+macro_rules! layout {
+    ($type:ty: $($field:ident),*) => {{
+        let value = <$type>::default();
+        vec![
+            size_of::<$type>(), align_of::<$type>(),
+            $(std::mem::offset_of!($type, $field), size_of_val(&value.$field)),*
+        ]
+    }};
+}
+
+#[test]
+fn original() {
+    // SAFETY: A constant array of that length in src/layout.c.
+    let c = unsafe { toa_original_layout };
+    assert_eq!(
+        layout!(toa_original: version, size, family, segment, kind, length, port, peer_port,
+            peer_family, reserved, addr, peer_addr),
+        c
+    );
+    // What version 1 promises, whatever is appended later.
+    assert!(c[0] >= uapi::TOA_ORIGINAL_SIZE_V1 as usize);
+    assert_eq!(uapi::TOA_ORIGINAL_SIZE_V1, 48);
+    assert_eq!(std::mem::offset_of!(toa_original, port), 8);
+    assert_eq!(std::mem::offset_of!(toa_original, addr), 16);
+    assert_eq!(std::mem::offset_of!(toa_original, peer_addr), 32);
+}
+
+#[test]
+fn nat64_peer() {
+    // SAFETY: A constant array of that length in src/layout.c.
+    let c = unsafe { toa_nat64_peer_layout };
+    assert_eq!(layout!(toa_nat64_peer: saddr, sport, pad), c);
+    // The published structure is `struct in6_addr; __be16` and 20 bytes long.
+    assert_eq!(c[..2], [20, 4]);
+}
+
+#[test]
+fn numbers() {
+    assert_eq!(uapi::TOA_SO_GET_LOOKUP, 4096);
+    assert_eq!(uapi::TOA_SO_ORIGINAL.to_be_bytes(), *b"TOA\0");
+    assert_eq!(uapi::TOA_SO_ABI.to_be_bytes(), *b"TOA\x01");
+}
