@@ -90,8 +90,15 @@ pub fn nat64(peer: &Peer, origin: Option<&Origin>) -> Result<toa_nat64_peer, Ref
     match origin {
         None => Err(Refusal::Invalid),
         Some(origin) if peer.socket == Family::V4 && origin.client.family == Family::V6 => {
+            let word = |a, b, c, d| u32::from_ne_bytes([a, b, c, d]);
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = origin.client.addr;
             Ok(toa_nat64_peer {
-                saddr: origin.client.addr,
+                saddr: [
+                    word(a, b, c, d),
+                    word(e, f, g, h),
+                    word(i, j, k, l),
+                    word(m, n, o, p),
+                ],
                 sport: u16::from_ne_bytes(origin.client.port),
                 ..toa_nat64_peer::default()
             })

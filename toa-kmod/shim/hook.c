@@ -57,18 +57,18 @@ static __always_inline void child_process(const struct sock *child,
 }
 
 #ifdef TOA_HAVE_FTRACE_REGS_ARGUMENT
-typedef struct ftrace_regs toa_ftrace_regs;
+#define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(regs, n)	ftrace_regs_get_argument(regs, n)
 #define TOA_FTRACE_FLAGS		0
 #else
-typedef struct pt_regs toa_ftrace_regs;
+#define toa_ftrace_regs			pt_regs
 #define toa_ftrace_argument(regs, n)	regs_get_kernel_argument(regs, n)
 #define TOA_FTRACE_FLAGS		FTRACE_OPS_FL_SAVE_REGS
 #endif
 
 static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops,
-					toa_ftrace_regs *regs)
+					struct toa_ftrace_regs *regs)
 {
 	conn_request((const struct sock *)toa_ftrace_argument(regs, 2),
 		     (struct sk_buff *)toa_ftrace_argument(regs, 3));
@@ -76,7 +76,7 @@ static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_i
 
 static void notrace ftrace_child_process(unsigned long ip, unsigned long parent_ip,
 					 struct ftrace_ops *ops,
-					 toa_ftrace_regs *regs)
+					 struct toa_ftrace_regs *regs)
 {
 	child_process((const struct sock *)toa_ftrace_argument(regs, 1),
 		      (const struct sk_buff *)toa_ftrace_argument(regs, 2));

@@ -101,9 +101,9 @@ struct toa_original {
  * @pad:	zero; the published structure is 20 bytes long in C
  */
 struct toa_nat64_peer {
-	__u8	saddr[16];
+	__be32	saddr[4];
 	__be16	sport;
 	__u8	pad[2];
-} __attribute__((aligned(4)));
+};
 
 #endif /* _UAPI_TOA_H */
