@@ -11,7 +11,9 @@ pub const TOA_ORIGINAL_SIZE_V1: u32 = 48;
 pub const TOA_SO_GET_LOOKUP: u32 = 4096;
 pub type __u8 = ::core::ffi::c_uchar;
 pub type __u16 = ::core::ffi::c_ushort;
+pub type __u32 = ::core::ffi::c_uint;
 pub type __be16 = __u16;
+pub type __be32 = __u32;
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct toa_original {
@@ -29,10 +31,9 @@ pub struct toa_original {
     pub peer_addr: [__u8; 16usize],
 }
 #[repr(C)]
-#[repr(align(4))]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct toa_nat64_peer {
-    pub saddr: [__u8; 16usize],
+    pub saddr: [__be32; 4usize],
     pub sport: __be16,
     pub pad: [__u8; 2usize],
 }
