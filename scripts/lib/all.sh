@@ -15,6 +15,8 @@ export TOA_REPO
 . "$toa_lib/packages.sh"
 # shellcheck source=rust.sh
 . "$toa_lib/rust.sh"
+# shellcheck source=programs.sh
+. "$toa_lib/programs.sh"
 # shellcheck source=mirror.sh
 . "$toa_lib/mirror.sh"
 # shellcheck source=roots.sh

@@ -14,7 +14,7 @@ case $TOA_CACHE in
 esac
 export TOA_CACHE
 
-# A cache that many versions of the tools share needs no more than this to be told apart.
+# What cargo builds goes there too: the tree stays as it was cloned.
 # shellcheck disable=SC2034
 toa_target=${CARGO_TARGET_DIR:-$TOA_CACHE/target}
 
@@ -30,4 +30,15 @@ cache_lock() {
 
 cache_unlock() {
     exec 9>&-
+}
+
+# need_root_and_room: what the front doors want before they begin.
+need_root_and_room() {
+    local free
+    [ "$(id -u)" -eq 0 ] || die "run this as root: it makes build roots and lets a virtual machine read this machine's files"
+    free=$(df --output=avail --block-size=1M "$TOA_CACHE" | tail -n 1)
+    # With a prepared kernel in it the cache grows little.
+    if [ "$free" -lt 5000 ] && ! ls "$TOA_CACHE"/kernels/*/stamp >/dev/null 2>&1; then
+        die "there are $((free)) MB free at $TOA_CACHE, and 5000 are needed while it is built; set TOA_CACHE to a folder with more"
+    fi
 }

@@ -42,6 +42,12 @@ kernel_folder() {
     printf '%s\n' "$TOA_CACHE/kernels/$1"
 }
 
+# kernel_describe NAME: for people.
+kernel_describe() {
+    printf '%s, package version %s\n' "$(<"$(kernel_folder "$1")/release")" \
+        "$(sed -n '2s/.*=//p' "$(kernel_folder "$1")/stamp")"
+}
+
 # kernel_prepare NAME: everything to build for the kernel and to boot it.
 kernel_prepare() {
     local name=$1 folder suite wanted
@@ -172,7 +178,7 @@ kernel_headers() {
     local suite=$1 archive=$2 release=$3 version=$4
     root_need "$suite" make gcc libc6-dev bc flex bison libelf-dev libssl-dev libdw-dev openssl \
         xz-utils kmod cpio python3-minimal perl
-    logged "headers-$suite" root_run "$suite" apt-get install --yes -t "$archive" "linux-headers-$release=$version" ||
+    logged "headers-$suite" root_install "$suite" -t "$archive" "linux-headers-$release=$version" ||
         die "the headers of $release could not be installed; see above"
 }
 
@@ -213,10 +219,10 @@ kernel_rust_build() {
     # Kconfig reads a file in every folder, but only the core's code is compiled here.
     dpkg-deb --fsys-tarfile "$source"/*.deb | tar --extract --to-stdout "./usr/src/$name.tar.xz" |
         xz --decompress --threads=0 |
-        tar --extract --directory "$source" --strip-components=1 --wildcards \
-            --exclude='*/drivers/*.c' --exclude='*/sound/*.c' --exclude='*/fs/*.c' --exclude='*/net/*.c' \
-            --exclude='*/drivers/gpu/*.h' --exclude='*/Documentation/*.rst' --exclude='*/Documentation/*.yaml' \
-            --exclude='*/tools/testing/*' --exclude='*/tools/perf/*' --exclude='*.dts' --exclude='*.dtsi' || return
+        tar --extract --directory "$source" --strip-components=1 --anchored \
+            --exclude="$name"/{drivers,fs,net,sound}/'*.c' --exclude="$name/drivers/gpu/*.h" \
+            --exclude="$name"/tools/{perf,testing} --exclude="$name/Documentation/*."{rst,yaml,svg} \
+            --exclude="$name/arch/*.dts"{,i} || return
     rm "$source"/*.deb
     cp "$headers/.config" "$source/.config" || return
     # shellcheck disable=SC2016

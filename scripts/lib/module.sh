@@ -22,5 +22,6 @@ module_build() {
     logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" modules ||
         die "toa.ko does not build for $name; see above"
     build=$(root_folder "$suite")$build
-    cmp --silent "$build/toa.ko" "$ko" || cp "$build/toa.ko" "$ko"
+    # A machine that is running may be reading the old one.
+    cmp --silent "$build/toa.ko" "$ko" || { cp "$build/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
 }

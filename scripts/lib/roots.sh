@@ -33,13 +33,17 @@ root_prepare() {
     mirror_proxy >"$root.new/etc/apt/apt.conf.d/90toa"
     cat >>"$root.new/etc/apt/apt.conf.d/90toa" <<'END'
 APT::Install-Recommends "false";
-APT::Keep-Downloaded-Packages "false";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
 Acquire::Languages "none";
 Acquire::Retries "3";
 END
     # The root can be made again at any time, so it need not survive a power cut.
     echo force-unsafe-io >"$root.new/etc/dpkg/dpkg.cfg.d/toa"
-    printf 'path-exclude=/usr/share/%s/*\n' doc man info locale >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
+    # Half of what the compilers' packages bring is never used here.
+    printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/info/*' '/usr/share/locale/*' \
+        '/usr/lib/llvm-*/lib/*.a' '/usr/src/rustc-*/src/*' '/usr/src/rustc-*/compiler/*' \
+        >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
     printf '#!/bin/sh\nexit 101\n' >"$root.new/usr/sbin/policy-rc.d"
     chmod 0755 "$root.new/usr/sbin/policy-rc.d"
     date --utc >"$root.new/etc/toa-root"
@@ -102,6 +106,18 @@ root_need() {
             missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    logged "install-$suite" root_run "$suite" apt-get install --yes "${missing[@]}" ||
+    logged "install-$suite" root_install "$suite" "${missing[@]}" ||
         die "could not install in the build root of $suite: ${missing[*]}"
+}
+
+# root_install SUITE ARGUMENT...: apt-get install, after whatever an interrupted run left.
+root_install() {
+    local suite=$1
+    shift
+    # shellcheck disable=SC2016
+    root_run "$suite" sh -ec '
+        dpkg --configure --pending
+        apt-get install --yes --fix-broken "$@"
+        apt-get clean
+    ' sh "$@"
 }
