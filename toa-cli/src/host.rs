@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine that the tool looks at: its /proc and /sys, and its module.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use nix::sys::utsname;
+
+/// The machine under a root folder; tests lay out a root of their own.
+#[derive(Clone, Debug)]
+pub struct Host {
+    root: PathBuf,
+    release: String,
+    abi: fn() -> Result<u32, libtoa::Error>,
+}
+
+impl Host {
+    /// The running machine.
+    #[must_use]
+    pub fn running() -> Self {
+        let release = utsname::uname()
+            .map(|name| name.release().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        Self {
+            root: PathBuf::from("/"),
+            release,
+            abi: libtoa::abi,
+        }
+    }
+
+    /// A machine made of the files under `root`, which runs the kernel `release`
+    /// and whose module answers `abi`.
+    #[must_use]
+    pub fn pretended(
+        root: impl Into<PathBuf>,
+        release: impl Into<String>,
+        abi: fn() -> Result<u32, libtoa::Error>,
+    ) -> Self {
+        Self {
+            root: root.into(),
+            release: release.into(),
+            abi,
+        }
+    }
+
+    /// The running kernel's release, as `uname -r` prints it.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The loaded module's ABI, as its system call answers.
+    ///
+    /// # Errors
+    ///
+    /// [`libtoa::Error::NotLoaded`] where no module of ours answers.
+    pub fn abi(&self) -> Result<u32, libtoa::Error> {
+        (self.abi)()
+    }
+
+    /// `path` (relative) on this machine.
+    #[must_use]
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Whether `path` is there.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    /// The text of `path`, `None` where it is absent or unreadable.
+    #[must_use]
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path(path)).ok()
+    }
+
+    /// The trimmed text of `path`, `None` where it is absent or unreadable.
+    #[must_use]
+    pub fn read_value(&self, path: &str) -> Option<String> {
+        self.read(path).map(|text| text.trim().to_owned())
+    }
+
+    /// The names of the files in the folder `path`, sorted; none where it is absent.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says, absence aside.
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(path)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+}
