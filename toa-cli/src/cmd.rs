@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line, a file per command.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::state::Foreign;
+
+pub mod check;
+pub mod load;
+pub mod status;
+pub mod unload;
+
+/// Loads, inspects and proves the toa kernel module on a worker node, so that its
+/// servers learn the real address of clients behind a full-NAT load balancer.
+///
+/// Data goes to stdout, everything else to stderr. NO_COLOR is honoured.
+#[derive(Debug, Parser)]
+#[command(name = "toa-cli", version, after_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load the module; does nothing where it is loaded already with these parameters
+    #[command(after_help = exit::HELP)]
+    Load(load::Args),
+    /// Unload the module; does nothing where it is not loaded
+    #[command(after_help = exit::HELP)]
+    Unload(unload::Args),
+    /// Show what the module is, how it is attached and what it counted
+    #[command(after_help = exit::HELP)]
+    Status(status::Args),
+    /// Prove that the node works, by real connections with TOA in a namespace of their own
+    #[command(after_help = exit::HELP)]
+    Check(check::Args),
+}
+
+impl Cli {
+    /// Runs the command on the running machine and prints what came out.
+    #[must_use]
+    pub fn run(self) -> Exit {
+        let host = Host::running();
+        let outcome = match self.command {
+            Command::Load(args) => load::run(&host, &args),
+            Command::Unload(args) => unload::run(&host, &args),
+            Command::Status(args) => status::run(&host, &args),
+            Command::Check(args) => check::run(&host, &args),
+        };
+        outcome.unwrap_or_else(|failure| {
+            failure.print();
+            failure.exit
+        })
+    }
+}
+
+/// What follows from somebody else's module under the name.
+fn foreign(foreign: &Foreign) -> Failure {
+    Failure::new(Exit::Foreign, foreign.explain()).next(foreign.next())
+}
+
+/// What follows from no module at all.
+fn not_loaded() -> Failure {
+    Failure::new(Exit::NotLoaded, "the module toa is not loaded").next("toa-cli load")
+}
+
+/// What follows from a module in between.
+fn changing(word: &str) -> Failure {
+    let doing = if word == "coming" {
+        "being loaded"
+    } else {
+        "being unloaded"
+    };
+    Failure::new(Exit::NotLoaded, format!("the module toa is just {doing}"))
+        .next("wait a moment and try again")
+}
+
+/// Prints to stdout, or says why not.
+fn print(text: &str) -> Result<(), Failure> {
+    crate::render::print(text)
+        .map_err(|error| Failure::new(Exit::Unhealthy, format!("cannot write to stdout: {error}")))
+}

@@ -1,0 +1,556 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `toa-cli check`: proves that the node works, by connections that carry TOA.
+//!
+//! A network namespace of its own, a TUN device, ordinary listeners in it, and a
+//! client that writes the segments: nothing of the node's own network is touched,
+//! and nothing is left behind.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::cap::{Capabilities, Capability};
+use crate::client::{Client, Link, PATIENCE};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::render::{self, Findings, Mark, Output};
+use crate::state::{self, Presence};
+use crate::tun::{self, Tun, readable};
+use crate::{netns, wire};
+
+/// The listeners' addresses. Both ends are private ones, as a full-NAT load
+/// balancer's are: the module may come to believe no others.
+const SERVER_V4: Ipv4Addr = Ipv4Addr::new(10, 84, 79, 1);
+const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd54, 0x4f41, 0, 0, 0, 0, 0, 1);
+/// The load balancer's addresses, which the listeners see as their peer.
+const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 84, 79, 2);
+const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd54, 0x4f41, 0, 0, 0, 0, 0, 2);
+/// The clients' addresses, which TOA carries; from the ranges for documentation.
+const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+
+/// The arguments of `toa-cli check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Text for people, or one JSON document
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The JSON document.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    schema: u32,
+    command: &'static str,
+    verdict: &'static str,
+    exit: Exit,
+    /// Why no connection could be made at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Problem<'a>>,
+    connections: &'a [Connection],
+}
+
+#[derive(Debug, Serialize)]
+struct Problem<'a> {
+    what: &'a str,
+    next: Option<&'a str>,
+}
+
+/// One connection and how it came out.
+#[derive(Clone, Debug, Serialize)]
+struct Connection {
+    mark: Mark,
+    family: &'static str,
+    /// What the client wrote into the option, and into which segment.
+    sent: Carried,
+    /// What libtoa says on the accepted socket; null where it said nothing.
+    got: Option<Carried>,
+    /// Why it was skipped or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// An address on its way through an option; all null where there was none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Carried {
+    original: Option<SocketAddr>,
+    carried_by: Option<String>,
+    kind: Option<u8>,
+}
+
+/// What one connection shall carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    Syn,
+    Ack,
+    Nothing,
+}
+
+impl Carrier {
+    const ALL: [Self; 3] = [Self::Syn, Self::Ack, Self::Nothing];
+
+    /// As libtoa names the segment.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Syn => Some("syn"),
+            Self::Ack => Some("ack"),
+            Self::Nothing => None,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Syn => "TOA in the SYN",
+            Self::Ack => "TOA in the ACK",
+            Self::Nothing => "without TOA",
+        }
+    }
+}
+
+/// An address family's side of the check.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    name: &'static str,
+    server: IpAddr,
+    prefix: u8,
+    peer: IpAddr,
+    client: IpAddr,
+    /// Tencent CLB's kinds: 200 for IPv4, 253 for IPv6.
+    kind: u8,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        name: "IPv4",
+        server: IpAddr::V4(SERVER_V4),
+        prefix: 24,
+        peer: IpAddr::V4(PEER_V4),
+        client: IpAddr::V4(CLIENT_V4),
+        kind: 200,
+    },
+    Family {
+        name: "IPv6",
+        server: IpAddr::V6(SERVER_V6),
+        prefix: 64,
+        peer: IpAddr::V6(PEER_V6),
+        client: IpAddr::V6(CLIENT_V6),
+        kind: 253,
+    },
+];
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] says why no connection could be made at all.
+pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+    let outcome = ready(host).and_then(|()| {
+        eprintln!("toa-cli: making connections in a network namespace of their own");
+        connect_all(host)
+    });
+    let connections = outcome.as_deref().unwrap_or_default();
+    let findings = findings(connections);
+    let exit = outcome
+        .as_ref()
+        .map_or_else(|failure| failure.exit, |_| findings.exit());
+    match args.output {
+        Output::Json => super::print(&render::json(&Document {
+            schema: render::SCHEMA,
+            command: "check",
+            verdict: exit.word(),
+            exit,
+            error: outcome.as_ref().err().map(|failure| Problem {
+                what: &failure.what,
+                next: failure.next.as_deref(),
+            }),
+            connections,
+        }))?,
+        Output::Text if outcome.is_ok() => {
+            super::print(&(findings.text() + &render::verdict("check", exit)))?;
+        }
+        Output::Text => {}
+    }
+    outcome.map(|_| exit)
+}
+
+/// Whether there is a module to check, and the means to do it.
+fn ready(host: &Host) -> Result<(), Failure> {
+    match state::presence(host) {
+        Presence::Absent => return Err(super::not_loaded()),
+        Presence::Changing(word) => return Err(super::changing(&word)),
+        Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
+        Presence::Ours(loaded) => {
+            if loaded.abi != Some(libtoa::ABI) {
+                let abi = loaded
+                    .abi
+                    .map_or_else(|| "unknown".to_owned(), |abi| abi.to_string());
+                return Err(Failure::new(
+                    Exit::Unsupported,
+                    format!("the module's ABI is {abi}, and libtoa's is {}", libtoa::ABI),
+                )
+                .next("load the module of this toa-cli's release"));
+            }
+        }
+    }
+    match Capabilities::read(host) {
+        Some(caps) => capable(caps),
+        None => Ok(()),
+    }
+}
+
+fn capable(caps: Capabilities) -> Result<(), Failure> {
+    let missing: Vec<&str> = [Capability::SysAdmin, Capability::NetAdmin]
+        .into_iter()
+        .filter(|&capability| !caps.here(capability))
+        .map(Capability::name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Permission,
+        format!(
+            "{} missing: the check makes a network namespace (CAP_SYS_ADMIN) and a TUN device (CAP_NET_ADMIN)",
+            missing.join(" and ") + if missing.len() == 1 { " is" } else { " are" }
+        ),
+    )
+    .next("run as root, or give the container these capabilities; the node itself may be healthy"))
+}
+
+/// Makes every connection.
+fn connect_all(host: &Host) -> Result<Vec<Connection>, Failure> {
+    netns::in_new(|| -> Result<Vec<Connection>, Failure> {
+        let tun = Tun::new().map_err(no_tun)?;
+        let mut servers = Vec::new();
+        for family in FAMILIES {
+            servers.push((family, serve(host, &tun, family)?));
+        }
+        let link = Link::new(tun);
+        let mut connections = Vec::new();
+        for (family, server) in &servers {
+            for carrier in Carrier::ALL {
+                connections.push(match server {
+                    Ok(server) => Attempt { family: *family, carrier }.run(&link, server),
+                    Err(why) => Attempt { family: *family, carrier }.skipped(why),
+                });
+            }
+        }
+        Ok(connections)
+    })
+    .map_err(|errno| match errno {
+        Errno::EPERM => Failure::new(
+            Exit::Permission,
+            "making a network namespace was refused, though CAP_SYS_ADMIN is there",
+        )
+        .next("a seccomp profile, AppArmor or SELinux forbids it: relax it, or run on the node itself"),
+        Errno::EINVAL => Failure::new(Exit::Unsupported, "this kernel has no network namespaces")
+            .next("use a kernel with CONFIG_NET_NS"),
+        Errno::ENOSPC => Failure::new(Exit::Unhealthy, "no more network namespaces are allowed")
+            .next("raise user.max_net_namespaces"),
+        other => Failure::new(
+            Exit::Unhealthy,
+            format!("a network namespace could not be made: {}", other.desc()),
+        ),
+    })?
+}
+
+fn no_tun(error: tun::Error) -> Failure {
+    let what = format!("the check needs a TUN device: {error}");
+    match error {
+        tun::Error::NoDriver => Failure::new(Exit::Unsupported, what)
+            .next("modprobe tun; in a container, give it the device file /dev/net/tun as well"),
+        tun::Error::Refused(..) => Failure::new(Exit::Permission, what).next(
+            "CAP_NET_ADMIN, and in a container a device rule for /dev/net/tun (c 10:200 rw), are needed",
+        ),
+        tun::Error::Os(..) => Failure::new(Exit::Unhealthy, what),
+    }
+}
+
+/// A listener of this family, or why this node has none.
+fn serve(host: &Host, tun: &Tun, family: Family) -> Result<Result<TcpListener, String>, Failure> {
+    if family.server.is_ipv6() && !host.has("proc/sys/net/ipv6") {
+        return Ok(Err("this kernel has IPv6 disabled".to_owned()));
+    }
+    match tun.add_address(family.server, family.prefix) {
+        Ok(()) => {}
+        Err(error) if family.server.is_ipv6() && means_no_ipv6(&error) => {
+            return Ok(Err(format!("IPv6 is disabled on new devices ({error})")));
+        }
+        Err(error) => {
+            return Err(Failure::new(
+                Exit::Unhealthy,
+                format!(
+                    "the TUN device cannot be given the address {}: {error}",
+                    family.server
+                ),
+            ));
+        }
+    }
+    let listener = TcpListener::bind((family.server, 0)).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map(Ok).map_err(|error| {
+        Failure::new(
+            Exit::Unhealthy,
+            format!("cannot listen on {}: {error}", family.server),
+        )
+    })
+}
+
+/// `ipv6.disable=1`, or `disable_ipv6` set for new devices.
+fn means_no_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EACCES | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
+    )
+}
+
+/// One connection to make.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    family: Family,
+    carrier: Carrier,
+}
+
+impl Attempt {
+    /// A port that no other connection of the check uses, so that no answer can
+    /// be another connection's.
+    fn port(self, base: u16) -> u16 {
+        base + self.carrier as u16 + if self.family.server.is_ipv6() { 10 } else { 0 }
+    }
+
+    /// What libtoa shall say.
+    fn sent(self) -> Carried {
+        let Some(word) = self.carrier.word() else {
+            return Carried::default();
+        };
+        Carried {
+            original: Some(SocketAddr::new(self.family.client, self.port(51_800))),
+            carried_by: Some(word.to_owned()),
+            kind: Some(self.family.kind),
+        }
+    }
+
+    fn skipped(self, why: &str) -> Connection {
+        Connection {
+            mark: Mark::Skipped,
+            family: self.family.name,
+            sent: self.sent(),
+            got: None,
+            reason: Some(why.to_owned()),
+        }
+    }
+
+    fn run(self, link: &Link, server: &TcpListener) -> Connection {
+        let sent = self.sent();
+        let (mark, got, reason) = match self.connect(link, server) {
+            Ok(got) if got == sent => (Mark::Good, Some(got), None),
+            Ok(got) => (Mark::Failed, Some(got), None),
+            Err(why) => (Mark::Failed, None, Some(why)),
+        };
+        Connection {
+            mark,
+            family: self.family.name,
+            sent,
+            got,
+            reason,
+        }
+    }
+
+    /// Connects and asks libtoa on the accepted socket.
+    fn connect(self, link: &Link, server: &TcpListener) -> Result<Carried, String> {
+        let option = self
+            .sent()
+            .original
+            .map(|client| wire::toa(self.family.kind, client))
+            .unwrap_or_default();
+        let (syn, ack): (&[u8], &[u8]) = match self.carrier {
+            Carrier::Syn => (&option, &[]),
+            Carrier::Ack => (&[], &option),
+            Carrier::Nothing => (&[], &[]),
+        };
+        let local = SocketAddr::new(self.family.peer, self.port(40_000));
+        let remote = server.local_addr().map_err(|error| error.to_string())?;
+        let mut client = Client::new(link, local, remote);
+        client
+            .connect(syn, ack)
+            .map_err(|error| format!("the handshake did not come about: {error}"))?;
+        let (accepted, peer) =
+            accept(server).map_err(|error| format!("no connection was accepted: {error}"))?;
+        if peer != local {
+            return Err(format!(
+                "another connection was accepted, from {peer} and not {local}"
+            ));
+        }
+        let answer = libtoa::original(&accepted);
+        // The reset spares the namespace a lingering socket; its end needs no answer.
+        let _ = client.rst();
+        match answer {
+            Ok(None) => Ok(Carried::default()),
+            Ok(Some(original)) => Ok(Carried {
+                original: Some(original.addr),
+                carried_by: Some(original.segment.to_string()),
+                kind: Some(original.kind),
+            }),
+            Err(error) => Err(format!("libtoa: {error}")),
+        }
+    }
+}
+
+fn accept(server: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match server.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        if !readable(server, deadline)? {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("none within {PATIENCE:?}"),
+            ));
+        }
+    }
+}
+
+impl Carried {
+    fn describe(&self) -> String {
+        match (&self.original, &self.carried_by, self.kind) {
+            (Some(original), Some(segment), Some(kind)) => {
+                format!("{original}, carried by {segment}, kind {kind}")
+            }
+            _ => "no address".to_owned(),
+        }
+    }
+}
+
+/// A line per connection.
+fn findings(connections: &[Connection]) -> Findings {
+    let mut findings = Findings::default();
+    for connection in connections {
+        let Connection {
+            mark,
+            family,
+            sent,
+            got,
+            reason,
+        } = connection;
+        let carrier = Carrier::ALL
+            .into_iter()
+            .find(|carrier| carrier.word() == sent.carried_by.as_deref())
+            .unwrap_or(Carrier::Nothing);
+        let title = format!("{family}, {}", carrier.title());
+        match (mark, got, reason) {
+            (Mark::Skipped, _, reason) => {
+                let why = reason.as_deref().unwrap_or("no reason");
+                findings.add("connections", *mark, format!("{title}: skipped: {why}"));
+            }
+            (_, _, Some(why)) => findings.advise(
+                "connections",
+                *mark,
+                format!("{title}: {why}"),
+                "toa-cli status; where that is good, the node's security policy may forbid the traffic",
+            ),
+            (Mark::Good, _, None) => {
+                findings.add("connections", *mark, format!("{title}: {}", sent.describe()));
+            }
+            (_, got, None) => {
+                let got = got.clone().unwrap_or_default();
+                let hint = if got == Carried::default() {
+                    "toa-cli status: look for missed calls, and for ftrace or kprobes switched off"
+                } else {
+                    "this is a defect of the module: please report it, with `toa-cli check -o json` and `toa-cli status -o json`"
+                };
+                findings.advise(
+                    "connections",
+                    *mark,
+                    format!("{title}: sent {}; got {}", sent.describe(), got.describe()),
+                    hint,
+                );
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(family: usize, carrier: Carrier) -> Attempt {
+        Attempt {
+            family: FAMILIES[family],
+            carrier,
+        }
+    }
+
+    fn outcome(attempt: Attempt, got: Carried) -> Connection {
+        let sent = attempt.sent();
+        let mark = if got == sent {
+            Mark::Good
+        } else {
+            Mark::Failed
+        };
+        Connection {
+            mark,
+            family: attempt.family.name,
+            sent,
+            got: Some(got),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn every_connection_has_ports_of_its_own() {
+        let mut ports: Vec<u16> = (0..2)
+            .flat_map(|family| Carrier::ALL.map(|carrier| attempt(family, carrier).port(0)))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 6);
+    }
+
+    #[test]
+    fn lines_say_what_was_sent_and_what_came() {
+        let good = attempt(0, Carrier::Syn);
+        let lost = attempt(1, Carrier::Ack);
+        let plain = attempt(1, Carrier::Nothing);
+        let findings = findings(&[
+            outcome(good, good.sent()),
+            outcome(lost, Carried::default()),
+            outcome(plain, Carried::default()),
+            plain.skipped("this kernel has IPv6 disabled"),
+        ]);
+        let text = anstream::adapter::strip_str(&findings.text()).to_string();
+        for line in [
+            "√ IPv4, TOA in the SYN: 203.0.113.7:51800, carried by syn, kind 200\n",
+            "× IPv6, TOA in the ACK: sent [2001:db8::7]:51811, carried by ack, kind 253; got no address\n",
+            "√ IPv6, without TOA: no address\n",
+            "- IPv6, without TOA: skipped: this kernel has IPv6 disabled\n",
+        ] {
+            assert!(text.contains(line), "no `{line}` in\n{text}");
+        }
+        assert_eq!(findings.exit(), Exit::Unhealthy);
+    }
+
+    #[test]
+    fn an_address_where_none_was_sent_is_a_defect() {
+        let plain = attempt(0, Carrier::Nothing);
+        let findings = findings(&[outcome(plain, attempt(0, Carrier::Syn).sent())]);
+        assert_eq!(findings.exit(), Exit::Unhealthy);
+        assert!(findings.text().contains("defect"));
+    }
+
+    #[test]
+    fn missing_means_are_no_ill_health() {
+        assert_eq!(no_tun(tun::Error::NoDriver).exit, Exit::Unsupported);
+        let refused = no_tun(tun::Error::Refused("making a TUN device", Errno::EPERM));
+        assert_eq!(refused.exit, Exit::Permission);
+        assert!(refused.next.unwrap().contains("CAP_NET_ADMIN"));
+    }
+}
