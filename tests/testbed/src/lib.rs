@@ -33,6 +33,6 @@ mod tun;
 
 pub use command::command;
 pub use hop::{Counts, Hop};
-pub use netns::{Namespace, in_ns};
+pub use netns::{Namespace, allow_open_files, in_ns};
 pub use segment::{Carrier, Insert, Inserter, Kinds, Outcome, Plan, Segment, option};
 pub use topology::{Builder, Family, ServerSide, Topology};

@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::command::run;
 
@@ -75,4 +76,16 @@ pub fn in_ns<T: Send>(ns: &Namespace, work: impl FnOnce() -> T + Send) -> Result
         });
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
+}
+
+/// Lets this process have `files` open at once: a thousand connections with both of their ends
+/// are more than the usual 1024.
+///
+/// # Errors
+///
+/// Only root may go beyond the hard limit, and nobody beyond `fs.nr_open`.
+pub fn allow_open_files(files: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("RLIMIT_NOFILE")?;
+    setrlimit(Resource::RLIMIT_NOFILE, files.max(soft), files.max(hard))
+        .with_context(|| format!("cannot have {files} files open (this takes root)"))
 }

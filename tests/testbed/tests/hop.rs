@@ -16,7 +16,9 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
     SockaddrLike, bind, connect, getsockname, recv, socket,
 };
-use toa_testbed::{Carrier, Family, Insert, Kinds, Plan, ServerSide, Topology, in_ns, option};
+use toa_testbed::{
+    Carrier, Family, Insert, Kinds, Plan, ServerSide, Topology, allow_open_files, in_ns, option,
+};
 
 const KINDS: Kinds = Kinds { v4: 200, v6: 253 };
 
@@ -291,6 +293,7 @@ fn clients_have_many_addresses_and_large_bodies_arrive() {
 #[ignore = "makes network namespaces: needs root, and scripts/vm or unshare --mount --net"]
 fn a_thousand_clients_at_once() {
     const CLIENTS: u16 = 1000;
+    allow_open_files(8192).unwrap();
     let topology = apart("crowd");
     topology.set_plan(Plan::client(Carrier::Both, KINDS));
     for family in Family::ALL {
