@@ -62,7 +62,8 @@ machine_cpio() {
 # machine_command COMMAND...: the script that the machine runs.
 machine_command() {
     local name
-    printf 'cd %q || exit 125\n' "$PWD"
+    # A server's limit: each connection is a descriptor.
+    printf 'cd %q || exit 125\nulimit -n 65536\n' "$PWD"
     for name in HOME LANG NO_COLOR RUST_BACKTRACE RUST_LOG; do
         [ -z "${!name:-}" ] || printf 'export %s=%q\n' "$name" "${!name}"
     done
@@ -127,6 +128,7 @@ machine_run() {
     machine_log=$TOA_CACHE/log/console.$$.log
     mkdir -p "$TOA_CACHE/log"
     find "$TOA_CACHE/log" -name 'console.*.log' -mtime +3 -delete
+    machine_pid='' machine_relays=()
     trap machine_stop EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -146,9 +148,9 @@ machine_run() {
     # The ports' data goes through pipes of our own: QEMU would truncate the caller's file.
     mkfifo "$machine_dir/stdout" "$machine_dir/stderr" "$machine_dir/never"
     cat "$machine_dir/stdout" &
-    local out=$!
+    machine_relays=($!)
     cat "$machine_dir/stderr" >&2 &
-    local err=$!
+    machine_relays+=($!)
 
     mapfile -t accel < <(machine_accel_options)
     : >"$machine_log"
@@ -172,9 +174,10 @@ machine_run() {
     machine_pid=''
     machine_read_console
     # Where QEMU did not come as far as opening the pipes, their readers still wait.
-    : >"$machine_dir/stdout" &
-    : >"$machine_dir/stderr" &
-    wait "$out" "$err" || true
+    exec 5<>"$machine_dir/stdout" 6<>"$machine_dir/stderr"
+    exec 5>&- 6>&-
+    wait "${machine_relays[@]}" || true
+    machine_relays=()
 
     [ ! -s "$machine_dir/status" ] || status=$(<"$machine_dir/status")
     if [ ${#machine_report[@]} -gt 0 ]; then
@@ -197,19 +200,18 @@ machine_run() {
 
 # machine_watch: until QEMU ends, the time is over, or a fault has been reported whole.
 machine_watch() {
-    local deadline=$((SECONDS + machine_timeout)) _
+    local deadline=$((SECONDS + machine_timeout)) fault_deadline='' _
     machine_report=() machine_late=no machine_up=no machine_partial=''
     exec 7<>"$machine_dir/never" 8<"$machine_log"
     while kill -0 "$machine_pid" 2>/dev/null; do
         machine_read_console
-        if [ "$SECONDS" -ge "$deadline" ]; then
+        # The fault's registers and call trace follow its first line.
+        if [ ${#machine_report[@]} -gt 0 ]; then
+            : "${fault_deadline:=$((SECONDS + 3))}"
+            [ "$SECONDS" -lt "$fault_deadline" ] || return 0
+        elif [ "$SECONDS" -ge "$deadline" ]; then
             machine_late=yes
             return
-        fi
-        # The fault's registers and call trace follow its first line.
-        if [ ${#machine_report[@]} -gt 0 ] && [ "$machine_late" = no ]; then
-            machine_late=fault
-            deadline=$((SECONDS + 3))
         fi
         # Sleeps without a process; nothing is ever written there.
         read -r -t 0.1 _ <&7 || true
@@ -237,8 +239,7 @@ machine_read_console() {
 }
 
 machine_stop() {
-    [ -z "${machine_pid:-}" ] || kill -KILL "$machine_pid" 2>/dev/null || true
-    # shellcheck disable=SC2046
-    kill $(jobs -p) 2>/dev/null || true
+    [ -z "$machine_pid" ] || kill -KILL "$machine_pid" 2>/dev/null || true
+    [ ${#machine_relays[@]} -eq 0 ] || kill "${machine_relays[@]}" 2>/dev/null || true
     rm -rf "$machine_dir"
 }
