@@ -55,7 +55,10 @@ fn message(record: &str) -> Option<String> {
 /// Whether a message is worth quoting: what says why, not that the kernel is tainted.
 fn concerns_module(message: &str) -> bool {
     let lower = message.to_ascii_lowercase();
-    (lower.contains("toa") || lower.contains("module")) && !lower.contains("taint")
+    ["toa", "module", "decompress"]
+        .iter()
+        .any(|word| lower.contains(word))
+        && !lower.contains("taint")
 }
 
 #[cfg(test)]

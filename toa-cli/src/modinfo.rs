@@ -32,9 +32,10 @@ pub enum NotModule {
 }
 
 /// How a module's file is packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
     /// An ELF file as it is.
+    #[default]
     Plain,
     /// Packed by gzip.
     Gzip,

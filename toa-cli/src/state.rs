@@ -78,16 +78,17 @@ impl Foreign {
     #[must_use]
     pub fn next(&self) -> String {
         if !self.named_toa {
-            return "find it with `lsmod` (its name often ends in toa), unload it with `rmmod NAME`, \
-                    and keep it from coming back: echo blacklist NAME > /etc/modprobe.d/no-other-toa.conf"
+            return "find it with `lsmod` (its name often ends in toa), unload it with `rmmod NAME`, and \
+                    keep it from coming back: take it out of /etc/modules-load.d, blacklist it in \
+                    /etc/modprobe.d"
                 .to_owned();
         }
         if self.built_in {
             return "this kernel cannot do without it: use its own toa, or another kernel"
                 .to_owned();
         }
-        "stop what relies on it, `rmmod toa`, and keep it from coming back: \
-         echo blacklist toa > /etc/modprobe.d/no-other-toa.conf"
+        "stop what relies on it, `rmmod toa`, and keep it from coming back: take it out of \
+         /etc/modules-load.d, blacklist it in /etc/modprobe.d"
             .to_owned()
     }
 }

@@ -385,6 +385,7 @@ fn can_unpack(host: &Host, packing: Packing, path: &Path) -> Result<(), Failure>
 #[derive(Clone, Debug, Default)]
 struct Context {
     shown: String,
+    packing: Packing,
     release: String,
     built_for: Option<String>,
     depends: Option<String>,
@@ -404,6 +405,7 @@ impl Context {
         };
         Self {
             shown: path.display().to_string(),
+            packing: file.packing,
             release: host.release().to_owned(),
             built_for: file
                 .info
@@ -455,6 +457,9 @@ fn explain(errno: Errno, context: &Context) -> Failure {
             wrong_kernel(context)
         }
         Errno::EINVAL if context.logged("Unknown symbol").is_some() => missing_symbol(context),
+        Errno::EINVAL if context.packing != Packing::Plain && because(context).is_empty() => {
+            not_unpacked(context)
+        }
         Errno::EINVAL => Failure::new(
             Exit::Usage,
             format!("the module refused a parameter{}", because(context)),
@@ -567,6 +572,20 @@ fn missing_symbol(context: &Context) -> Failure {
              where that was done, this kernel lacks a feature (see the requirements in the README)"
         )),
     }
+}
+
+fn not_unpacked(context: &Context) -> Failure {
+    let Context { shown, packing, .. } = context;
+    let unpack = format!(
+        "unpack it ({} {shown}) and name the plain file",
+        packing.unpacker()
+    );
+    let next = match packing {
+        // What the xz program does by default is beyond the kernel's small decoder.
+        Packing::Xz => format!("{unpack}, or pack it by xz --check=crc32 --lzma2=dict=1MiB"),
+        _ => unpack,
+    };
+    Failure::new(Exit::Usage, format!("the kernel could not unpack {shown}")).next(next)
 }
 
 fn unsigned(errno: Errno, context: &Context) -> Failure {
@@ -881,6 +900,23 @@ mod tests {
         let failure = explain(Errno::EOPNOTSUPP, &Context { log, ..context() });
         assert_eq!(failure.exit, Exit::Unsupported);
         assert!(failure.what.contains("PREEMPT_RT is not supported"));
+    }
+
+    #[test]
+    fn a_packed_file_beyond_the_kernels_decoder_is_told() {
+        let log = vec!["decompress: decompression failed with status 6".to_owned()];
+        let context = Context {
+            packing: Packing::Xz,
+            log,
+            ..context()
+        };
+        let failure = explain(Errno::EINVAL, &context);
+        assert!(
+            failure.what.contains("could not unpack"),
+            "{}",
+            failure.what
+        );
+        assert!(failure.next.unwrap().contains("--check=crc32"));
     }
 
     #[test]
