@@ -219,27 +219,30 @@ pub fn presence(host: &Host) -> Presence {
     let report = read_net(host, "toa").and_then(|text| ModuleReport::parse(&text));
     let answered = host.abi();
     let named = host.has("sys/module/toa");
-    if report.is_none() && is_not_loaded(&answered) {
+    if report.is_none() && abi_number(&answered).is_none() {
         if !named {
-            if read_net(host, "toa_stats").is_some() {
-                return Presence::Foreign(Foreign {
-                    version: None,
-                    built_in: false,
-                    named_toa: false,
-                });
-            }
-            return Presence::Absent;
+            let strange = Foreign {
+                version: None,
+                built_in: false,
+                named_toa: false,
+            };
+            let counters = read_net(host, "toa_stats");
+            return counters.map_or(Presence::Absent, |_| Presence::Foreign(strange));
         }
         let state = host.read_value("sys/module/toa/initstate");
-        return match state.as_deref() {
-            Some(word @ ("coming" | "going")) => Presence::Changing(word.to_owned()),
-            _ => Presence::Foreign(Foreign {
-                version: host.read_value("sys/module/toa/version"),
-                // What is built in has no state of its own.
-                built_in: state.is_none(),
-                named_toa: true,
-            }),
-        };
+        match state.as_deref() {
+            Some(word @ ("coming" | "going")) => return Presence::Changing(word.to_owned()),
+            // Only silence says that it is not ours: another error may have kept it from answering.
+            _ if matches!(answered, Err(libtoa::Error::NotLoaded)) => {
+                return Presence::Foreign(Foreign {
+                    version: host.read_value("sys/module/toa/version"),
+                    // What is built in has no state of its own.
+                    built_in: state.is_none(),
+                    named_toa: true,
+                });
+            }
+            _ => {}
+        }
     }
     let in_file = report.as_ref();
     Presence::Ours(Box::new(Loaded {
@@ -273,10 +276,6 @@ pub fn parameters(host: &Host) -> BTreeMap<String, String> {
 fn read_net(host: &Host, name: &str) -> Option<String> {
     host.read(&format!("proc/1/net/{name}"))
         .or_else(|| host.read(&format!("proc/net/{name}")))
-}
-
-fn is_not_loaded(answer: &Result<u32, libtoa::Error>) -> bool {
-    matches!(answer, Err(libtoa::Error::NotLoaded))
 }
 
 fn abi_number(answer: &Result<u32, libtoa::Error>) -> Option<u32> {
@@ -463,6 +462,22 @@ dropped_no_memory        :          0          1          0
             panic!("not foreign")
         };
         assert!(!foreign.named_toa);
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_no_answer() {
+        fn refused() -> Result<u32, libtoa::Error> {
+            Err(libtoa::Error::Os(
+                std::io::ErrorKind::PermissionDenied.into(),
+            ))
+        }
+        let (_root, host) = machine(&[], refused);
+        assert_eq!(presence(&host), Presence::Absent);
+        let (_root, host) = machine(&[("sys/module/toa/initstate", "live\n")], refused);
+        let Presence::Ours(loaded) = presence(&host) else {
+            panic!("not ours")
+        };
+        assert_eq!(loaded.abi, None);
     }
 
     #[test]
