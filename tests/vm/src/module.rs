@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loading and unloading, by the system calls.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+
+use crate::node;
+
+/// Loads the module with these parameters, as `insmod` does.
+///
+/// # Errors
+///
+/// What finit_module(2) says.
+///
+/// # Panics
+///
+/// Outside a node, or where the module's file cannot be opened.
+pub fn load(parameters: &str) -> Result<(), Errno> {
+    node::require();
+    let path = node::module_file();
+    let file =
+        File::open(&path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
+    let parameters = CString::new(parameters).expect("parameters have no NUL");
+    finit_module(&file, &parameters, ModuleInitFlags::empty())
+}
+
+/// Unloads the module at once or not at all, as `rmmod` does.
+///
+/// # Errors
+///
+/// What delete_module(2) says: `EWOULDBLOCK` (`EAGAIN`) while a task is inside one of its calls.
+pub fn unload() -> Result<(), Errno> {
+    node::require();
+    delete_module(c"toa", DeleteModuleFlags::O_NONBLOCK)
+}
+
+/// Unloads the module, trying again while it is in use. Returns how often it was.
+///
+/// # Panics
+///
+/// Where it cannot be unloaded within [`node::PATIENCE`].
+#[track_caller]
+pub fn unload_patiently() -> usize {
+    let deadline = Instant::now() + node::PATIENCE;
+    let mut refused = 0;
+    loop {
+        match unload() {
+            Ok(()) => return refused,
+            Err(Errno::EAGAIN) if Instant::now() < deadline => refused += 1,
+            Err(errno) => panic!("the module cannot be unloaded: {errno} (refused {refused} times)"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether the module is loaded.
+#[must_use]
+pub fn is_loaded() -> bool {
+    Path::new("/sys/module/toa/initstate").exists()
+}
+
+/// Loads the module with no parameters, unless it is loaded.
+///
+/// # Panics
+///
+/// Where it cannot be loaded.
+#[track_caller]
+pub fn ensure_loaded() {
+    if !is_loaded() {
+        load("").unwrap_or_else(|errno| panic!("the module cannot be loaded: {errno}"));
+    }
+}
+
+/// Without the module, for as long as this lives; then it is loaded with no parameters, whatever
+/// became of it in between.
+#[derive(Debug)]
+pub struct Unloaded(());
+
+impl Unloaded {
+    /// Unloads the module.
+    ///
+    /// # Panics
+    ///
+    /// As [`unload_patiently`].
+    #[must_use]
+    #[track_caller]
+    pub fn now() -> Self {
+        node::require();
+        if is_loaded() {
+            unload_patiently();
+        }
+        Self(())
+    }
+}
+
+impl Drop for Unloaded {
+    fn drop(&mut self) {
+        if is_loaded() {
+            // A second panic would end the whole program.
+            if thread::panicking() {
+                let _ = delete_module(c"toa", DeleteModuleFlags::O_NONBLOCK);
+            } else {
+                unload_patiently();
+            }
+        }
+        match load("") {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => eprintln!("the module cannot be loaded again: {errno}"),
+        }
+    }
+}
+
+/// Fails the test if anything of the module is left in the kernel.
+///
+/// # Panics
+///
+/// With what is left.
+#[track_caller]
+pub fn assert_nothing_left() {
+    for path in ["/sys/module/toa", "/proc/net/toa", "/proc/net/toa_stats"] {
+        assert!(!Path::new(path).exists(), "{path} is still there");
+    }
+    assert_eq!(hooked(), Vec::<String>::new(), "functions still hooked");
+}
+
+/// The functions of connection set-up that something watches, by ftrace or kprobe.
+///
+/// # Panics
+///
+/// Where the kernel's lists cannot be read.
+#[must_use]
+pub fn hooked() -> Vec<String> {
+    let mut found = Vec::new();
+    for list in [
+        "/sys/kernel/tracing/enabled_functions",
+        "/sys/kernel/debug/kprobes/list",
+    ] {
+        let text = fs::read_to_string(list).unwrap_or_else(|error| panic!("{list}: {error}"));
+        for function in ["tcp_conn_request", "tcp_child_process"] {
+            let names = |line: &str| {
+                line.split([' ', '\t', '+'])
+                    .any(|word| word == function)
+            };
+            if text.lines().any(names) {
+                found.push(format!("{function} in {list}"));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The node that the tests run in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long to wait for what must come; an emulated machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails the test unless this is a node of `scripts/vm`, which is there to be broken.
+///
+/// # Panics
+///
+/// On any other machine.
+pub fn require() {
+    assert!(
+        Path::new("/run/node/settings").exists() && std::env::var_os("TOA_KO").is_some(),
+        "this test loads and unloads kernel modules, and wants a machine of its own: run it by \
+         scripts/test, or by scripts/vm -- PROGRAM --test-threads=1"
+    );
+}
+
+/// The module's file.
+///
+/// # Panics
+///
+/// Where `TOA_KO` is not set, which [`require`] checks.
+#[must_use]
+pub fn module_file() -> PathBuf {
+    std::env::var_os("TOA_KO").expect("TOA_KO is set").into()
+}
+
+/// Waits until `done`, and fails the test with `what` where that takes too long.
+///
+/// # Panics
+///
+/// After [`PATIENCE`].
+#[track_caller]
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(
+            Instant::now() < deadline,
+            "after {} s still not: {what}",
+            PATIENCE.as_secs()
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A kernel setting that gets its old value back in the end.
+#[derive(Debug)]
+pub struct Sysctl {
+    path: PathBuf,
+    old: String,
+}
+
+impl Sysctl {
+    /// Sets the setting at `name` below /proc/sys. Those of `net` are the calling thread's network
+    /// namespace's.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such setting, or it does not take the value.
+    #[must_use]
+    #[track_caller]
+    pub fn set(name: &str, value: &str) -> Self {
+        let path = Path::new("/proc/sys").join(name);
+        let old = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+        fs::write(&path, value)
+            .unwrap_or_else(|error| panic!("cannot set {} to {value}: {error}", path.display()));
+        Self { path, old }
+    }
+}
+
+impl Drop for Sysctl {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.path, &self.old) {
+            eprintln!("cannot set {} back: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The tests of the whole: a stock kernel, the module, real sockets. Run by `scripts/test`.
+
+mod carriers;
+mod cli;
+mod life;
+mod lookup_4096;
+mod malformed;
+mod module;
+mod own_option;
+mod servers;
+mod stats;
+mod table;
