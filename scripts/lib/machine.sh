@@ -133,7 +133,9 @@ machine_run() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
 
-    local here fresh_tmp=yes
+    local here fresh_tmp=yes one_stream=no
+    # On one terminal or pipe the two streams keep their order only if they are one.
+    ! [ /proc/self/fd/1 -ef /proc/self/fd/2 ] || one_stream=yes
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     ! under /tmp "$PWD" "$TOA_CACHE" "$TOA_REPO" "$here" "${machine_path[@]}" "$machine_module" || fresh_tmp=no
     if under /run "$PWD" "$TOA_CACHE" "$TOA_REPO" "${machine_path[@]}"; then
@@ -142,7 +144,8 @@ machine_run() {
     mkdir "$machine_dir/first"
     install -m 0755 "$here/guest/init" "$here/guest/node" "$machine_dir/first/"
     machine_command "$@" >"$machine_dir/first/command"
-    printf 'modules=%s\nfresh_tmp=%s\n' "$kernel/lib/modules/$release" "$fresh_tmp" >"$machine_dir/first/settings"
+    printf '%s\n' "modules=$kernel/lib/modules/$release" "fresh_tmp=$fresh_tmp" "one_stream=$one_stream" \
+        >"$machine_dir/first/settings"
     { cat "$kernel/initramfs" && machine_cpio "$machine_dir/first"; } >"$machine_dir/initramfs"
 
     # The ports' data goes through pipes of our own: QEMU would truncate the caller's file.

@@ -44,6 +44,8 @@ END
     printf 'path-exclude=%s\n' '/usr/share/doc/*' '/usr/share/man/*' '/usr/share/info/*' '/usr/share/locale/*' \
         '/usr/lib/llvm-*/lib/*.a' '/usr/src/rustc-*/src/*' '/usr/src/rustc-*/compiler/*' \
         >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
+    # dpkg's patterns match slashes too.
+    echo 'path-include=/usr/src/rustc-*/library/*' >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
     printf '#!/bin/sh\nexit 101\n' >"$root.new/usr/sbin/policy-rc.d"
     chmod 0755 "$root.new/usr/sbin/policy-rc.d"
     date --utc >"$root.new/etc/toa-root"
