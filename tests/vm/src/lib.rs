@@ -19,4 +19,4 @@ mod stats;
 mod world;
 
 pub use stats::{Difference, Stats, sessions, settle, sessions_become};
-pub use world::{Conn, World, accept, original, peer_ip, server_ip};
+pub use world::{Conn, World, accept, original, peer_ip, server_ip, wait_readable};

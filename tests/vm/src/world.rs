@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A server's network, in which the test writes what comes in.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -223,18 +223,26 @@ impl Drop for Conn {
 /// Where none comes within [`PATIENCE`].
 #[track_caller]
 pub fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    readable(listener, PATIENCE).unwrap_or_else(|error| panic!("no connection to accept: {error}"));
+    assert!(
+        wait_readable(listener, PATIENCE),
+        "no connection to accept within {} s",
+        PATIENCE.as_secs()
+    );
     listener.accept().expect("accept")
 }
 
-fn readable(file: &impl AsFd, patience: Duration) -> io::Result<()> {
+/// Waits until `file` can be read; false where it cannot after `patience`.
+///
+/// # Panics
+///
+/// Where poll(2) fails.
+pub fn wait_readable(file: &impl AsFd, patience: Duration) -> bool {
     let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     loop {
         match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], patience) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
+            Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => panic!("poll: {errno}"),
         }
     }
 }

@@ -80,8 +80,8 @@ fn real_clients_by_ack_by_syn_by_both_and_by_none_over_both_families() {
             );
         }
     }
-    drop(topology);
     toa_vm_tests::settle();
+    drop(topology);
 }
 
 #[test]
