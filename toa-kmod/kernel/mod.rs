@@ -15,7 +15,7 @@ mod seq;
 mod session;
 #[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
 #[rustfmt::skip]
-mod shim;
+pub(crate) mod shim;
 mod stats;
 mod status;
 mod syn;

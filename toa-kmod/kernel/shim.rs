@@ -183,3 +183,21 @@ unsafe extern "C" {
 unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;
 }
+unsafe extern "C" {
+    pub fn toa_shim_alloc(bytes: usize, atomic: __u8) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_alloc_large(bytes: usize) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_free(object: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn toa_shim_log_error(
+        what: *const __u8,
+        what_len: usize,
+        why: *const __u8,
+        why_len: usize,
+        err: ::core::ffi::c_int,
+    );
+}

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 5.11 gave ftrace callbacks a struct ftrace_regs, 6.2 a way to read arguments from it. Before,
- * and where the architecture saves no arguments by itself, they get a struct pt_regs and must ask
- * for it.
+ * 6.2: ftrace_regs_get_argument(), on architectures whose ftrace saves the arguments by itself.
  */
 #include <linux/ftrace.h>
 
@@ -10,12 +8,8 @@
 #error "arguments are saved on request only"
 #endif
 
-void callback(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-	      struct ftrace_regs *regs);
-void callback(unsigned long ip, unsigned long parent_ip, struct ftrace_ops *ops,
-	      struct ftrace_regs *regs)
+unsigned long argument(struct ftrace_regs *regs);
+unsigned long argument(struct ftrace_regs *regs)
 {
-	(void)ftrace_regs_get_argument(regs, 3);
+	return ftrace_regs_get_argument(regs, 3);
 }
-
-struct ftrace_ops probe_ops = { .func = callback };

@@ -15,7 +15,7 @@
 #include <linux/tcp.h>
 #include <net/sock.h>
 
-#include "probed.h"
+#include "compat.h"
 #include "shim.h"
 
 /* The TCP option area's limit: a 4-bit header length less the fixed header. */
@@ -55,16 +55,6 @@ static __always_inline void child_process(const struct sock *child,
 	if (options)
 		toa_rust_child(child, child->sk_state, options, len);
 }
-
-#ifdef TOA_HAVE_FTRACE_REGS_ARGUMENT
-#define toa_ftrace_regs			ftrace_regs
-#define toa_ftrace_argument(regs, n)	ftrace_regs_get_argument(regs, n)
-#define TOA_FTRACE_FLAGS		0
-#else
-#define toa_ftrace_regs			pt_regs
-#define toa_ftrace_argument(regs, n)	regs_get_kernel_argument(regs, n)
-#define TOA_FTRACE_FLAGS		FTRACE_OPS_FL_SAVE_REGS
-#endif
 
 static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops,
@@ -116,17 +106,18 @@ static struct toa_hook {
 	},
 };
 
+/* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
 int toa_shim_ftrace_attach(u32 hook)
 {
 	struct toa_hook *h = &hooks[hook];
 	int err;
 
-	h->ftrace.flags = FTRACE_OPS_FL_PERMANENT | TOA_FTRACE_FLAGS;
+	h->ftrace.flags = TOA_FTRACE_FLAGS;
 	err = ftrace_set_filter(&h->ftrace, h->name, strlen(h->name), 1);
 	if (!err)
 		err = register_ftrace_function(&h->ftrace);
 	if (err)
-		ftrace_free_filter(&h->ftrace);
+		ftrace_set_filter(&h->ftrace, NULL, 0, 1);
 	return err;
 }
 
@@ -135,7 +126,7 @@ void toa_shim_ftrace_detach(u32 hook)
 	struct toa_hook *h = &hooks[hook];
 
 	unregister_ftrace_function(&h->ftrace);
-	ftrace_free_filter(&h->ftrace);
+	ftrace_set_filter(&h->ftrace, NULL, 0, 1);
 }
 
 int toa_shim_kprobe_attach(u32 hook)

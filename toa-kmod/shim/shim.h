@@ -123,6 +123,15 @@ __u32 toa_shim_next_cpu(__u32 cpu);
 size_t toa_shim_param_hook(const __u8 **text);
 size_t toa_shim_version(const __u8 **text);
 
+/* shim/bare.c, in the freestanding build only: the kernel crate has these. */
+void *toa_shim_alloc(size_t bytes, __u8 atomic);
+void *toa_shim_alloc_large(size_t bytes);
+void toa_shim_free(void *object);
+void toa_shim_log_error(const __u8 *what, size_t what_len,
+			const __u8 *why, size_t why_len, int err);
+int toa_rust_init(void);
+void toa_rust_exit(void);
+
 /* kernel/calls.rs: what the callbacks above call. */
 void toa_rust_syn(const struct sock *listener, struct sk_buff *syn,
 		  const __u8 *options, size_t len);

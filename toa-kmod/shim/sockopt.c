@@ -18,6 +18,7 @@
 #include <linux/rcupdate.h>
 #include <linux/socket.h>
 
+#include "compat.h"
 #include "shim.h"
 #include "toa.h"
 
@@ -37,6 +38,7 @@ static struct nf_sockopt_ops original = {
 	.get_optmin	= TOA_SO_ORIGINAL,
 	.get_optmax	= TOA_SO_ABI + 1,
 	.get		= get,
+	TOA_COMPAT_GET(get)
 };
 
 static struct nf_sockopt_ops lookup = {
@@ -44,6 +46,7 @@ static struct nf_sockopt_ops lookup = {
 	.get_optmin	= TOA_SO_GET_LOOKUP,
 	.get_optmax	= TOA_SO_GET_LOOKUP + 1,
 	.get		= get,
+	TOA_COMPAT_GET(get)
 };
 
 int toa_shim_sockopt_attach(void)
