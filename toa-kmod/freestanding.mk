@@ -12,14 +12,23 @@ toa-rust-version := $(shell $(toa-rustc) --version 2>/dev/null)
 toa-sysroot := $(shell $(toa-rustc) --print sysroot 2>/dev/null)
 toa-core := $(toa-sysroot)/lib/rustlib/src/rust/library/core
 
+toa-rust-minimum := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' $(src)/Cargo.toml)
+toa-rust-oldest := $(shell printf '%s\n' $(toa-rust-minimum) $(word 2,$(toa-rust-version)) | sort -V | head -n 1)
+
+# make clean reads no configuration, and needs no compiler.
+ifdef CONFIG_MODULES
 ifeq ($(toa-rust-version),)
-  $(error rustc is not installed: install Rust 1.85 or newer (Debian: rustc, or rustc-web), or name one with RUSTC=)
+  $(error rustc is not installed: install Rust $(toa-rust-minimum) or newer (Debian: rustc, or rustc-web; Red Hat: rust), or name one with RUSTC=)
+endif
+ifneq ($(toa-rust-oldest),$(toa-rust-minimum))
+  $(error $(toa-rust-version) is too old: install Rust $(toa-rust-minimum) or newer (Debian: rustc, or rustc-web; Red Hat: rust), or name one with RUSTC=)
 endif
 ifeq ($(wildcard $(toa-core)/src/lib.rs),)
-  $(error $(toa-core) is missing: install the sources of Rust's library (Debian: rust-src, or rust-web-src))
+  $(error $(toa-core) is missing: install the sources of Rust's library (Debian: rust-src, or rust-web-src; Red Hat: rust-src))
+endif
 endif
 
-toa-core-edition := $(shell sed -n 's/^edition = "\(.*\)"/\1/p' $(toa-core)/Cargo.toml)
+toa-core-edition := $(shell sed -n 's/^edition = "\(.*\)"/\1/p' $(toa-core)/Cargo.toml 2>/dev/null)
 
 # Unstable flags change their names; $(call toa-try,OLD,NEW) takes the one that this rustc knows.
 toa-try = $(shell for f in $(1) $(2); do \
@@ -49,7 +58,7 @@ else ifdef CONFIG_ARM64
   else ifdef CONFIG_ARM64_PTR_AUTH_KERNEL
     toa-rustflags += -Zbranch-protection=pac-ret
   endif
-else
+else ifdef CONFIG_MODULES
   $(error this architecture is not supported: x86-64 and arm64 are)
 endif
 ifdef CONFIG_FRAME_POINTER
