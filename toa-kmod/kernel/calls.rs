@@ -282,6 +282,19 @@ fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), 
     }
 }
 
+/// A socket leaves its connection: it may be connected again, even between the same two ends.
+///
+/// # Safety
+///
+/// Called by the hook on `tcp_disconnect`, with its socket.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_disconnect(sk: *const sock) {
+    // SAFETY: The hook is unregistered before the state goes.
+    if let Some(state) = unsafe { state() } {
+        state.sessions.leave(sk as usize);
+    }
+}
+
 /// A TCP socket is being destroyed; its tuple may be gone already.
 ///
 /// # Safety

@@ -51,13 +51,21 @@ pub(super) enum How {
 }
 
 /// By hook: 0, or the `How` it is attached by. Only `/proc/net/toa` reads it.
-static ATTACHED: [AtomicU8; 2] = [AtomicU8::new(0), AtomicU8::new(0)];
+static ATTACHED: [AtomicU8; HOOKS.len()] = [const { AtomicU8::new(0) }; HOOKS.len()];
+
+/// The hooks, in the order in which they are shown.
+pub(super) const HOOKS: [u32; 3] = [
+    shim::TOA_HOOK_CONN_REQUEST,
+    shim::TOA_HOOK_CHILD_PROCESS,
+    shim::TOA_HOOK_DISCONNECT,
+];
 
 /// The function that a hook watches.
 pub(super) fn hook_name(hook: u32) -> &'static str {
     match hook {
         shim::TOA_HOOK_CONN_REQUEST => "tcp_conn_request",
-        _ => "tcp_child_process",
+        shim::TOA_HOOK_CHILD_PROCESS => "tcp_child_process",
+        _ => "tcp_disconnect",
     }
 }
 
@@ -70,10 +78,17 @@ pub(super) fn attached(hook: u32) -> Option<How> {
     }
 }
 
+/// Calls that no hook saw, since they were attached.
+pub(super) fn missed_in_all() -> u64 {
+    HOOKS
+        .into_iter()
+        .fold(0, |sum, hook| sum.saturating_add(missed(hook)))
+}
+
 /// Calls that `hook` did not see, since it was attached.
 pub(super) fn missed(hook: u32) -> u64 {
     match attached(hook) {
-        // SAFETY: The hook is one of the two; reading its counter has no other precondition.
+        // SAFETY: The hook is one of the table's; reading its counter has no other precondition.
         Some(How::Kprobe) => unsafe { shim::toa_shim_kprobe_missed(hook) },
         _ => 0,
     }
@@ -97,7 +112,7 @@ impl EntryHook {
     /// ftrace is tried whatever was wished for: a kprobe on a function that ftrace can trace is
     /// carried by ftrace, registers happily while ftrace is off, and never fires.
     fn attach(hook: u32, wish: HookParam) -> Result<How> {
-        // SAFETY: The hook is one of the two and not attached.
+        // SAFETY: The hook is one of the table's and not attached.
         let ftrace = unsafe { shim::toa_shim_ftrace_attach(hook) };
         if ftrace == 0 {
             if wish != HookParam::Kprobe {
@@ -109,7 +124,7 @@ impl EntryHook {
             return Err(refused(hook, ftrace));
         }
 
-        // SAFETY: The hook is one of the two and not attached.
+        // SAFETY: The hook is one of the table's and not attached.
         let kprobe = unsafe { shim::toa_shim_kprobe_attach(hook) };
         if kprobe != 0 {
             return Err(refused(hook, if ftrace == 0 { kprobe } else { ftrace }));

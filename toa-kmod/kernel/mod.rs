@@ -2,8 +2,8 @@
 
 //! The kernel part: what is kept, and how the kernel comes to call it.
 //!
-//! [`calls`] is where the C callbacks enter: a SYN, a new connection's first segment, a socket's
-//! end, a server's question. [`hooks`] holds the registrations behind them, [`syn`] the addresses
+//! [`calls`] is where the C callbacks enter: a SYN, a new connection's first segment, a
+//! server's question, a socket that leaves its connection, a socket's end. [`hooks`] holds the registrations behind them, [`syn`] the addresses
 //! that wait for their connection, [`session`] the connections that have one, [`stats`] the
 //! counters, [`status`] what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
 //!
@@ -92,6 +92,7 @@ pub(crate) struct Module {
     _stats: hooks::ProcStats,
     _conn_request: EntryHook,
     _child_process: EntryHook,
+    _disconnect: EntryHook,
     _quiet: hooks::Quiesce,
     _destroy_sock: hooks::DestroyHook,
     _refill: hooks::Refill,
@@ -118,6 +119,7 @@ impl Module {
         let refill = hooks::Refill::register();
         let destroy_sock = hooks::DestroyHook::register()?;
         let quiet = hooks::Quiesce;
+        let disconnect = EntryHook::register(shim::TOA_HOOK_DISCONNECT, wish)?;
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
         let stats = hooks::ProcStats::register()?;
@@ -129,6 +131,7 @@ impl Module {
             _stats: stats,
             _conn_request: conn_request,
             _child_process: child_process,
+            _disconnect: disconnect,
             _quiet: quiet,
             _destroy_sock: destroy_sock,
             _refill: refill,

@@ -4,7 +4,8 @@
 //!
 //! A session is found by its socket's address, which is compared and never followed. Sockets are
 //! freed and their memory used again, and a socket can be disconnected and connected elsewhere, so
-//! a look-up also compares the network namespace, the peer and the local port.
+//! a session knows when its socket leaves the connection, and a look-up also compares the network
+//! namespace, the peer and the local port.
 //!
 //! Readers walk a bucket under RCU. Writers hold its lock: the lowest bit of its first pointer, as
 //! in the kernel's `hlist_bl`, so a bucket is one word and nothing else is written. Sessions are
@@ -14,7 +15,7 @@
 use core::hint::spin_loop;
 use core::mem::size_of;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::shim::{self, toa_flow};
 use crate::backend::{self, Box, BoxedArray, Result};
@@ -45,13 +46,17 @@ struct Session {
     segment: Segment,
     kind: u8,
     length: u8,
+    /// Whether the socket has left the connection. The session stays until the socket is destroyed,
+    /// since the hook that sets this may be in no place to free anything.
+    left: AtomicBool,
 }
 
 const _: () = assert!(size_of::<Session>() <= 96);
 
 impl Session {
     fn is_of(&self, flow: &toa_flow) -> bool {
-        self.peer == flow.peer
+        !self.left.load(Ordering::Relaxed)
+            && self.peer == flow.peer
             && self.peer_port == flow.peer_port
             && self.local_port == flow.local_port
             && self.net == flow.net as usize
@@ -191,6 +196,7 @@ impl Session {
             segment: Segment::Syn,
             kind: 0,
             length: 0,
+            left: AtomicBool::new(false),
         }
     }
 }
@@ -271,25 +277,33 @@ impl Sessions {
         true
     }
 
-    /// What is known of `sk`, whose connection is `flow`.
-    pub(super) fn find(&self, sk: usize, flow: &toa_flow) -> Found {
-        let Some(bucket) = self.bucket(sk) else {
-            return Found::Nothing;
-        };
-        let _rcu = RcuReader::new();
-        let mut at = bucket.first();
-        // SAFETY: Sessions are freed after a grace period, and this is an RCU reader.
+    /// The session of `sk`, if it has one.
+    fn session<'a>(&self, _rcu: &'a RcuReader, sk: usize) -> Option<&'a Session> {
+        let mut at = self.bucket(sk)?.first();
+        // SAFETY: Sessions are freed after a grace period, and `_rcu` is a reader.
         while let Some(session) = unsafe { at.as_ref() } {
             if session.sk == sk {
-                return if session.is_of(flow) {
-                    Found::Origin(session.origin())
-                } else {
-                    Found::Stale
-                };
+                return Some(session);
             }
             at = session.next.load(Ordering::Acquire);
         }
-        Found::Nothing
+        None
+    }
+
+    /// What is known of `sk`, whose connection is `flow`.
+    pub(super) fn find(&self, sk: usize, flow: &toa_flow) -> Found {
+        match self.session(&RcuReader::new(), sk) {
+            Some(session) if session.is_of(flow) => Found::Origin(session.origin()),
+            Some(_) => Found::Stale,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Says that `sk` is leaving its connection.
+    pub(super) fn leave(&self, sk: usize) {
+        if let Some(session) = self.session(&RcuReader::new(), sk) {
+            session.left.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Forgets `sk`, which is being destroyed; whether it had a session.

@@ -3,6 +3,7 @@
 
 pub const TOA_HOOK_CONN_REQUEST: u32 = 0;
 pub const TOA_HOOK_CHILD_PROCESS: u32 = 1;
+pub const TOA_HOOK_DISCONNECT: u32 = 2;
 pub const TOA_TCP_SYN_SENT: u32 = 2;
 pub const TOA_TCP_SYN_RECV: u32 = 3;
 pub const TOA_TCP_CLOSE: u32 = 7;

@@ -144,9 +144,11 @@ impl Stats {
                 row = row.wrapping_add(1);
             }
         }
-        let missed = hooks::missed(shim::TOA_HOOK_CONN_REQUEST)
-            .saturating_add(hooks::missed(shim::TOA_HOOK_CHILD_PROCESS));
-        show_total(seq, Name::new().text("hooks_missed"), missed);
+        show_total(
+            seq,
+            Name::new().text("hooks_missed"),
+            hooks::missed_in_all(),
+        );
         show_total(seq, Name::new().text("sessions_live"), self.live());
     }
 

@@ -15,7 +15,7 @@ pub(super) fn show(seq: &mut Seq, stats: &Stats) {
         .bytes(shim_text(shim::toa_shim_version));
     seq.text("\nabi: ").number(uapi::TOA_ABI_VERSION.into(), 1);
     seq.text("\nrust: ").text(backend::NAME).text("\n");
-    for hook in [shim::TOA_HOOK_CONN_REQUEST, shim::TOA_HOOK_CHILD_PROCESS] {
+    for hook in hooks::HOOKS {
         let how = match hooks::attached(hook) {
             Some(How::Ftrace) => "ftrace",
             Some(How::Kprobe) => "kprobe",

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Entry hooks on the two functions of connection set-up, by ftrace or by
- * kprobe. Both want objects with static storage and a callback of C.
- *
- * Both functions run with bottom halves disabled on the CPU that took the
- * segment, and keep the arguments used here from 5.4 to 7.x:
+ * Entry hooks on three functions, by ftrace or by kprobe. Both want objects
+ * with static storage and a callback of C. The arguments used here are the
+ * same from 5.4 to 7.x:
  *   tcp_conn_request(rsk_ops, af_ops, sk, skb)
  *   tcp_child_process(parent, child, skb)
+ *   tcp_disconnect(sk, flags)
+ * The first two run with bottom halves disabled on the CPU that took the
+ * segment, the third in a task.
  */
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
@@ -72,6 +73,13 @@ static void notrace ftrace_child_process(unsigned long ip, unsigned long parent_
 		      (const struct sk_buff *)toa_ftrace_argument(regs, 2));
 }
 
+static void notrace ftrace_disconnect(unsigned long ip, unsigned long parent_ip,
+				      struct ftrace_ops *ops,
+				      struct toa_ftrace_regs *regs)
+{
+	toa_rust_disconnect((const struct sock *)toa_ftrace_argument(regs, 0));
+}
+
 static int kprobe_conn_request(struct kprobe *kprobe, struct pt_regs *regs)
 {
 	conn_request((const struct sock *)regs_get_kernel_argument(regs, 2),
@@ -88,6 +96,13 @@ static int kprobe_child_process(struct kprobe *kprobe, struct pt_regs *regs)
 }
 NOKPROBE_SYMBOL(kprobe_child_process);
 
+static int kprobe_disconnect(struct kprobe *kprobe, struct pt_regs *regs)
+{
+	toa_rust_disconnect((const struct sock *)regs_get_kernel_argument(regs, 0));
+	return 0;
+}
+NOKPROBE_SYMBOL(kprobe_disconnect);
+
 static struct toa_hook {
 	char *name;
 	struct ftrace_ops ftrace;
@@ -103,6 +118,11 @@ static struct toa_hook {
 		.name = "tcp_child_process",
 		.ftrace.func = ftrace_child_process,
 		.pre_handler = kprobe_child_process,
+	},
+	[TOA_HOOK_DISCONNECT] = {
+		.name = "tcp_disconnect",
+		.ftrace.func = ftrace_disconnect,
+		.pre_handler = kprobe_disconnect,
 	},
 };
 

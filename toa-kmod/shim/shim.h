@@ -26,6 +26,7 @@ struct sock;
 /* The kernel functions that are watched. */
 #define TOA_HOOK_CONN_REQUEST	0	/* tcp_conn_request(): every SYN to a listener */
 #define TOA_HOOK_CHILD_PROCESS	1	/* tcp_child_process(): a new connection's first segment */
+#define TOA_HOOK_DISCONNECT	2	/* tcp_disconnect(): a socket leaves its connection */
 
 /* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
 #define TOA_TCP_SYN_SENT	2
@@ -137,6 +138,7 @@ void toa_rust_syn(const struct sock *listener, struct sk_buff *syn,
 		  const __u8 *options, size_t len);
 void toa_rust_child(const struct sock *child, __u8 state,
 		    const __u8 *options, size_t len);
+void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, int name, void *user, int *len);
 void toa_rust_refill(void);
