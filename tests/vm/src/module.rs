@@ -91,11 +91,26 @@ impl Unloaded {
     #[must_use]
     #[track_caller]
     pub fn now() -> Self {
+        Self::now_by(|| {
+            if is_loaded() {
+                unload_patiently();
+            }
+        })
+    }
+
+    /// Unloads the module in a way of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// Where `unload` does.
+    #[must_use]
+    #[track_caller]
+    pub fn now_by(unload: impl FnOnce()) -> Self {
         node::require();
-        if is_loaded() {
-            unload_patiently();
-        }
-        Self(())
+        // Made first: the module is loaded again also where `unload` panics half-way.
+        let unloaded = Self(());
+        unload();
+        unloaded
     }
 }
 

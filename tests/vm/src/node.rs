@@ -76,6 +76,30 @@ impl Sysctl {
     }
 }
 
+/// Switches ftrace off for as long as what it returns lives; `None` where this kernel's switch
+/// does nothing any more (7.x: "deprecated and no longer disables ftrace", `EOPNOTSUPP`), and
+/// ftrace is always on.
+///
+/// # Panics
+///
+/// Where the kernel refuses it otherwise.
+#[must_use]
+#[track_caller]
+pub fn ftrace_off() -> Option<Sysctl> {
+    match fs::write("/proc/sys/kernel/ftrace_enabled", "1") {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return None,
+        other => other.expect("ftrace can be switched on"),
+    }
+    match fs::write("/proc/sys/kernel/ftrace_enabled", "0") {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => None,
+        Err(error) => panic!("ftrace cannot be switched off: {error}"),
+        Ok(()) => Some(Sysctl {
+            path: "/proc/sys/kernel/ftrace_enabled".into(),
+            old: "1".to_owned(),
+        }),
+    }
+}
+
 impl Drop for Sysctl {
     fn drop(&mut self) {
         if let Err(error) = fs::write(&self.path, &self.old) {

@@ -1,1 +1,666 @@
-//! later
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Loading and unloading at any moment.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtoa::{Error, Segment};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use toa_cli::wire::toa;
+use toa_testbed::{Family, command};
+use toa_vm_tests::node::{self, PATIENCE};
+use toa_vm_tests::{
+    World, accept, kernel_log, module, original, sessions, settle, sockopt, wait_readable,
+};
+
+const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
+const TOA_SO_GET_LOOKUP: i32 = 4096;
+/// SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, of nf_conntrack.
+const SO_ORIGINAL_DST: i32 = 80;
+/// IPT_SO_GET_INFO, of ip_tables.
+const IPT_SO_GET_INFO: i32 = 64;
+
+/// v4 and v6, by SYN and by ACK.
+fn all_ways_work(world: &World) {
+    for (kind, family) in [(200, Family::V4), (253, Family::V6)] {
+        let client = original(family, 7, 7);
+        let listener = world.listen(family);
+        for (segment, syn, ack) in [
+            (Segment::Syn, toa(kind, client), vec![]),
+            (Segment::Ack, vec![], toa(kind, client)),
+        ] {
+            let mut conn = world.connect(family, &listener, &syn, &ack);
+            let told = libtoa::original(&conn.stream).unwrap().unwrap();
+            assert_eq!((told.addr, told.segment), (client, segment));
+            conn.exchange();
+        }
+    }
+    settle();
+}
+
+fn attached() -> Vec<String> {
+    let text = fs::read_to_string("/proc/net/toa").unwrap();
+    text.lines()
+        .filter(|line| line.starts_with("hook tcp_c"))
+        .map(|line| line.split_whitespace().nth(2).unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn each_hook_parameter_attaches_so_and_serves_all_ways() {
+    for (parameters, by) in [
+        ("", "ftrace"),
+        ("hook=auto", "ftrace"),
+        ("hook=ftrace", "ftrace"),
+        ("hook=kprobe", "kprobe"),
+    ] {
+        let _unloaded = module::Unloaded::now();
+        module::assert_nothing_left();
+        module::load(parameters).unwrap();
+        assert_eq!(attached(), [by, by], "{parameters}");
+        assert!(!module::hooked().is_empty(), "the kernel lists no hook");
+        World::beside(all_ways_work);
+        module::unload_patiently();
+        module::assert_nothing_left();
+    }
+}
+
+#[test]
+fn loading_twice_is_eexist() {
+    World::run(|world| {
+        let client = original(Family::V4, 7, 7);
+        let listener = world.listen(Family::V4);
+        let conn = world.connect(Family::V4, &listener, &toa(200, client), &[]);
+        assert_eq!(module::load(""), Err(Errno::EEXIST));
+        let told = libtoa::original(&conn.stream).unwrap().unwrap();
+        assert_eq!(told.addr, client);
+    });
+}
+
+#[test]
+fn a_bad_parameter_is_einval_with_a_clear_line_and_leaves_nothing() {
+    let _unloaded = module::Unloaded::now();
+    for bad in ["hook=xyz", "hook=", "hook=ftraces", "hook=AUTO"] {
+        let (result, lines) = kernel_log::during(|| module::load(bad));
+        assert_eq!(result, Err(Errno::EINVAL), "{bad}");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].contains("hook") && lines[0].contains("auto, ftrace or kprobe"),
+            "{lines:?}"
+        );
+        module::assert_nothing_left();
+    }
+}
+
+#[test]
+fn with_ftrace_off_loading_is_refused_clearly_whatever_the_hook() {
+    let _unloaded = module::Unloaded::now();
+    if let Some(_off) = node::ftrace_off() {
+        for parameters in ["", "hook=ftrace", "hook=kprobe"] {
+            let (result, lines) = kernel_log::during(|| module::load(parameters));
+            assert_eq!(result, Err(Errno::EOPNOTSUPP), "{parameters}");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].contains("kernel.ftrace_enabled"), "{lines:?}");
+            module::assert_nothing_left();
+        }
+    } else {
+        println!("this kernel cannot switch ftrace off");
+    }
+    module::load("").unwrap();
+    World::beside(all_ways_work);
+}
+
+#[test]
+fn while_loaded_ftrace_cannot_be_switched_off() {
+    World::run(|world| {
+        let result = fs::write("/proc/sys/kernel/ftrace_enabled", "0");
+        let value = fs::read_to_string("/proc/sys/kernel/ftrace_enabled").unwrap();
+        let _ = fs::write("/proc/sys/kernel/ftrace_enabled", "1");
+        // EOPNOTSUPP: newer kernels never do.
+        let errno = result.unwrap_err().raw_os_error();
+        assert!(
+            matches!(errno, Some(libc::EBUSY | libc::EOPNOTSUPP)),
+            "{errno:?}"
+        );
+        assert_eq!(value.trim(), "1");
+        all_ways_work(world);
+    });
+}
+
+#[test]
+fn unloading_with_live_connections_leaves_them_untouched() {
+    World::run(|world| {
+        let mut conns = Vec::new();
+        for (kind, family) in [(200, Family::V4), (253, Family::V6)] {
+            let listener = world.listen(family);
+            let option = toa(kind, original(family, 7, 7));
+            for n in 0..10 {
+                let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
+                    (&option, &[])
+                } else {
+                    (&[], &option)
+                };
+                conns.push(world.connect(family, &listener, syn, ack));
+            }
+            // One whose SYN has been seen, and whose ACK comes when the module is gone.
+            let mut half = world.client(family, &listener);
+            half.syn(&option).unwrap();
+            half.recv_syn_ack().unwrap();
+            let unloaded = module::Unloaded::now();
+            half.ack(&[]).unwrap();
+            let mut late = toa_vm_tests::Conn::accepted(half, &listener);
+            late.exchange();
+            for conn in &mut conns {
+                conn.exchange();
+                assert!(matches!(
+                    libtoa::original(&conn.stream),
+                    Err(Error::NotLoaded)
+                ));
+            }
+            drop(unloaded);
+            for conn in &mut conns {
+                conn.exchange();
+                assert_eq!(libtoa::original(&conn.stream).unwrap(), None);
+            }
+        }
+        assert_eq!(sessions(), 0);
+        // Sockets that were there before the module did close without a trace.
+        drop(conns);
+        all_ways_work(world);
+    });
+}
+
+/// Connections in a namespace of their own, without end, each asked about.
+struct Traffic<'a> {
+    stop: &'a AtomicBool,
+    /// How many were told the right address; the others came without the module.
+    told: &'a AtomicUsize,
+    untold: &'a AtomicUsize,
+}
+
+impl Traffic<'_> {
+    fn run(&self) {
+        World::beside(|world| {
+            let listener = world.listen(Family::V4);
+            let mut n = 0;
+            while !self.stop.load(Ordering::Relaxed) {
+                n = (n + 1) % 50_000;
+                let client = original(Family::V4, 7, n);
+                let option = toa(200, client);
+                let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
+                    (&option, &[])
+                } else {
+                    (&[], &option)
+                };
+                let mut conn = world.connect(Family::V4, &listener, syn, ack);
+                match libtoa::original(&conn.stream) {
+                    Ok(Some(told)) => {
+                        assert_eq!(told.addr, client);
+                        self.told.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(None) | Err(Error::NotLoaded) => {
+                        self.untold.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                conn.exchange();
+            }
+        });
+    }
+}
+
+/// Sets the flag also where the owner panics, so that no thread is waited for in vain.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn thirty_times_loaded_and_unloaded_under_traffic() {
+    const TIMES: usize = 30;
+    module::ensure_loaded();
+    let (stop, told, untold) = Default::default();
+    let traffic = Traffic {
+        stop: &stop,
+        told: &told,
+        untold: &untold,
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| traffic.run());
+        let _stop = StopAtEnd(&stop);
+        let _unloaded = module::Unloaded::now();
+        for time in 0..TIMES {
+            let parameters = if time % 3 == 2 { "hook=kprobe" } else { "" };
+            module::load(parameters).unwrap();
+            // Until connections have come in with it.
+            let before = told.load(Ordering::Relaxed);
+            node::wait_until("traffic", || told.load(Ordering::Relaxed) >= before + 3);
+            module::unload_patiently();
+        }
+    });
+    println!("{told:?} connections with the module, {untold:?} without or in between");
+    settle();
+    World::run(all_ways_work);
+}
+
+#[test]
+fn unloading_while_tasks_ask_without_pause() {
+    const TASKS: usize = 4;
+    const TIMES: usize = 10;
+    World::run(|world| {
+        let client = original(Family::V4, 7, 7);
+        let listener = world.listen(Family::V4);
+        let conn = world.connect(Family::V4, &listener, &toa(200, client), &[]);
+        let stop = AtomicBool::new(false);
+        let answers = AtomicUsize::new(0);
+        let refused: usize = thread::scope(|scope| {
+            for _ in 0..TASKS {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        match libtoa::original(&conn.stream) {
+                            Ok(Some(told)) => assert_eq!(told.addr, client),
+                            // From before the module was loaded again, or not loaded just now.
+                            Ok(None) | Err(Error::NotLoaded) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                        let mut old = [0; 20];
+                        match sockopt::get(&conn.stream, libc::IPPROTO_IP, TOA_SO_GET_LOOKUP, &mut old)
+                        {
+                            Err(Errno::EFAULT | Errno::EINVAL | Errno::ENOPROTOOPT) => {}
+                            other => panic!("{other:?}"),
+                        }
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let _stop = StopAtEnd(&stop);
+            let _unloaded = module::Unloaded::now_by(|| ());
+            (0..TIMES)
+                .map(|_| {
+                    let before = answers.load(Ordering::Relaxed);
+                    node::wait_until("questions", || {
+                        answers.load(Ordering::Relaxed) > before + 100
+                    });
+                    let refused = module::unload_patiently();
+                    module::load("").unwrap();
+                    refused
+                })
+                .sum()
+        });
+        println!("{answers:?} questions; rmmod was told {refused} times that the module is in use");
+    });
+}
+
+/// userfaultfd(2): a page whose first touch waits for the test.
+mod sleepy {
+    use super::*;
+
+    const UFFD_API: u64 = 0xaa;
+    const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+
+    #[repr(C)]
+    struct Api {
+        api: u64,
+        features: u64,
+        ioctls: u64,
+    }
+
+    #[repr(C)]
+    struct Range {
+        start: u64,
+        len: u64,
+    }
+
+    #[repr(C)]
+    struct Register {
+        range: Range,
+        mode: u64,
+        ioctls: u64,
+    }
+
+    #[repr(C)]
+    struct ZeroPage {
+        range: Range,
+        mode: u64,
+        zeroed: i64,
+    }
+
+    mod ioctl {
+        use super::{Api, Register, ZeroPage};
+        nix::ioctl_readwrite!(uffdio_api, 0xaa, 0x3f, Api);
+        nix::ioctl_readwrite!(uffdio_register, 0xaa, 0x00, Register);
+        nix::ioctl_readwrite!(uffdio_zeropage, 0xaa, 0x04, ZeroPage);
+    }
+
+    /// A page that nobody has touched yet.
+    pub(super) struct Page {
+        uffd: OwnedFd,
+        address: *mut libc::c_void,
+        len: usize,
+    }
+
+    // SAFETY: The page is written by the kernel only, and read when it has done so.
+    unsafe impl Sync for Page {}
+
+    impl Page {
+        pub(super) fn new() -> Self {
+            // SAFETY: No memory is involved.
+            let uffd = unsafe {
+                libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK)
+            };
+            let uffd = Errno::result(uffd).expect("the kernel has userfaultfd") as i32;
+            // SAFETY: The descriptor was made just now.
+            let uffd = unsafe { OwnedFd::from_raw_fd(uffd) };
+            let mut api = Api {
+                api: UFFD_API,
+                features: 0,
+                ioctls: 0,
+            };
+            // SAFETY: `api` is a whole structure of that call.
+            unsafe { ioctl::uffdio_api(uffd.as_raw_fd(), &mut api) }.unwrap();
+            let len = 4096;
+            // SAFETY: A new mapping takes nobody's memory.
+            let address = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    len,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    -1,
+                    0,
+                )
+            };
+            assert_ne!(address, libc::MAP_FAILED);
+            let page = Self { uffd, address, len };
+            let mut register = Register {
+                range: page.range(),
+                mode: UFFDIO_REGISTER_MODE_MISSING,
+                ioctls: 0,
+            };
+            // SAFETY: `register` is a whole structure of that call; the range is this mapping.
+            unsafe { ioctl::uffdio_register(page.uffd.as_raw_fd(), &mut register) }.unwrap();
+            page
+        }
+
+        fn range(&self) -> Range {
+            Range {
+                start: self.address as u64,
+                len: self.len as u64,
+            }
+        }
+
+        pub(super) fn address(&self) -> *mut libc::c_void {
+            self.address
+        }
+
+        /// Waits until somebody sleeps on the page; dropping what it returns wakes them.
+        pub(super) fn wait_for_sleeper(&self) -> Sleeper<'_> {
+            let sleeper = Sleeper(self);
+            assert!(wait_readable(&self.uffd, PATIENCE), "nobody touched the page");
+            let mut message = [0; 32];
+            let mut file = File::from(self.uffd.try_clone().unwrap());
+            file.read_exact(&mut message).unwrap();
+            const UFFD_EVENT_PAGEFAULT: u8 = 0x12;
+            assert_eq!(message[0], UFFD_EVENT_PAGEFAULT);
+            sleeper
+        }
+
+        pub(super) fn byte(&self, at: usize) -> u8 {
+            assert!(at < self.len);
+            // SAFETY: Within the mapping, which was filled by now.
+            unsafe { self.address.cast::<u8>().add(at).read_volatile() }
+        }
+    }
+
+    /// Somebody who sleeps on a page.
+    pub(super) struct Sleeper<'a>(&'a Page);
+
+    impl Drop for Sleeper<'_> {
+        fn drop(&mut self) {
+            let mut zero = ZeroPage {
+                range: self.0.range(),
+                mode: 0,
+                zeroed: 0,
+            };
+            // SAFETY: `zero` is a whole structure of that call; the range is this mapping.
+            let woken = unsafe { ioctl::uffdio_zeropage(self.0.uffd.as_raw_fd(), &mut zero) };
+            if let Err(errno) = woken {
+                eprintln!("cannot wake who sleeps on the page: {errno}");
+            }
+        }
+    }
+
+    impl Drop for Page {
+        fn drop(&mut self) {
+            // SAFETY: The mapping is this page's own, and nobody uses it any more.
+            unsafe { libc::munmap(self.address, self.len) };
+        }
+    }
+}
+
+/// A task inside the call holds the module, however long; rmmod is told, and does not hang.
+#[test]
+fn unloading_while_a_task_sleeps_inside_the_call_is_refused() {
+    World::run(|world| {
+        let client = original(Family::V6, 7, 7);
+        let listener = world.listen(Family::V4);
+        for (name, size, first) in [(TOA_SO_ORIGINAL, 48, 1), (TOA_SO_GET_LOOKUP, 20, 0x20)] {
+            let conn = world.connect(Family::V4, &listener, &toa(253, client), &[]);
+            let page = sleepy::Page::new();
+            thread::scope(|scope| {
+                let asking = scope.spawn(|| {
+                    let mut len = size;
+                    // SAFETY: the page is writable, and larger than the answer.
+                    let result = unsafe {
+                        sockopt::get_at(
+                            &conn.stream,
+                            libc::IPPROTO_IP,
+                            name,
+                            page.address(),
+                            &mut len,
+                        )
+                    };
+                    (result, len)
+                });
+                let sleeper = page.wait_for_sleeper();
+                for _ in 0..3 {
+                    let start = Instant::now();
+                    assert_eq!(module::unload(), Err(Errno::EAGAIN));
+                    assert!(start.elapsed() < Duration::from_secs(5), "rmmod hung");
+                }
+                let busy = command("toa-cli")
+                    .args(["unload", "--wait", "1"])
+                    .output()
+                    .unwrap();
+                assert_eq!(busy.status.code(), Some(1), "{busy:?}");
+                let said = String::from_utf8_lossy(&busy.stderr);
+                assert!(said.contains("in use"), "{said}");
+                // Others are answered meanwhile.
+                let told = libtoa::original(&conn.stream).unwrap();
+                assert_eq!(told.map(|told| told.addr), Some(client));
+
+                drop(sleeper);
+                let answer = asking.join().unwrap();
+                assert_eq!(answer, (Ok(()), size), "{name:x}");
+                assert_eq!(page.byte(0), first);
+            });
+            let unloaded = module::Unloaded::now();
+            module::assert_nothing_left();
+            drop(unloaded);
+        }
+    });
+}
+
+/// Connections that a REDIRECT rule turned aside, in the calling thread's namespace.
+struct Redirected {
+    sockets: Vec<(i32, TcpStream)>,
+    _others: Vec<(TcpListener, TcpStream)>,
+    raw: OwnedFd,
+}
+
+/// Where the connections were going to.
+const WANTED_V4: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 9, 9, 9), 80);
+const WANTED_V6: (Ipv6Addr, u16) = (Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, 9), 80);
+
+impl Redirected {
+    fn new() -> Self {
+        let run = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let output = command(words[0]).args(&words[1..]).output().unwrap();
+            assert!(output.status.success(), "{line}: {output:?}");
+        };
+        run("ip link set lo up");
+        run("nft add table inet aside");
+        run("nft add chain inet aside output { type nat hook output priority -100 ; }");
+        run("nft add rule inet aside output tcp dport 80 redirect to :8080");
+        let mut sockets = Vec::new();
+        let mut others = Vec::new();
+        for (at, to, level) in [
+            (
+                SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+                SocketAddr::from(WANTED_V4),
+                libc::SOL_IP,
+            ),
+            (
+                (Ipv6Addr::LOCALHOST, 8080).into(),
+                WANTED_V6.into(),
+                libc::SOL_IPV6,
+            ),
+        ] {
+            let listener = TcpListener::bind(at).unwrap();
+            let client = TcpStream::connect(to).unwrap();
+            let (accepted, _) = accept(&listener);
+            sockets.push((level, accepted));
+            others.push((listener, client));
+        }
+        // As iptables asks; loading its tables is what the first question does.
+        run("modprobe -a ip_tables iptable_filter");
+        let raw = socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Raw,
+        );
+        let redirected = Self {
+            sockets,
+            _others: others,
+            raw: raw.unwrap(),
+        };
+        redirected.ask().expect("conntrack and iptables answer");
+        redirected
+    }
+
+    /// One round of all questions.
+    fn ask(&self) -> Result<(), (i32, i32, Errno)> {
+        for (level, socket) in &self.sockets {
+            let mut address = [0; 28];
+            sockopt::get(socket, *level, SO_ORIGINAL_DST, &mut address)
+                .map_err(|errno| (*level, SO_ORIGINAL_DST, errno))?;
+            assert_eq!(address[2..4], 80u16.to_be_bytes());
+            if *level == libc::SOL_IP {
+                assert_eq!(address[4..8], WANTED_V4.0.octets());
+            } else {
+                assert_eq!(address[8..24], WANTED_V6.0.octets());
+            }
+        }
+        // `struct ipt_getinfo`: the table's name, then numbers.
+        let mut info = [0; 84];
+        info[..6].copy_from_slice(b"filter");
+        sockopt::get(self.raw.as_fd(), libc::SOL_IP, IPT_SO_GET_INFO, &mut info)
+            .map_err(|errno| (libc::SOL_IP, IPT_SO_GET_INFO, errno))?;
+        Ok(())
+    }
+}
+
+/// Asks without pause while `work` runs; how often it was answered.
+fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
+    let stop = AtomicBool::new(false);
+    let rounds = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) {
+                if let Err((level, name, errno)) = redirected.ask() {
+                    panic!("level {level} option {name}: {errno}, after {rounds} rounds of answers");
+                }
+                rounds += 1;
+            }
+            rounds
+        });
+        let stop = StopAtEnd(&stop);
+        work();
+        drop(stop);
+        asking.join().unwrap()
+    });
+    assert!(rounds > 100, "only {rounds} rounds of questions");
+    rounds
+}
+
+/// nf_conntrack was there first: ours stands before it in the kernel's list.
+#[test]
+fn so_original_dst_and_iptables_answer_all_the_while_during_fifty_cycles() {
+    const CYCLES: usize = 50;
+    World::run(|_| {
+        let redirected = Redirected::new();
+        let _unloaded = module::Unloaded::now();
+        let rounds = asked_all_the_while(&redirected, || {
+            for _ in 0..CYCLES {
+                module::load("").unwrap();
+                module::unload_patiently();
+            }
+        });
+        println!("{rounds} rounds of questions were answered");
+    });
+}
+
+/// nf_conntrack came later: it stands before ours.
+#[test]
+fn they_answer_too_where_their_modules_were_loaded_after_ours() {
+    World::run(|world| {
+        let _ = world;
+        remove_netfilter();
+        let redirected = Redirected::new();
+        asked_all_the_while(&redirected, || {
+            thread::sleep(Duration::from_millis(100));
+            let unloaded = module::Unloaded::now();
+            thread::sleep(Duration::from_millis(100));
+            drop(unloaded);
+            thread::sleep(Duration::from_millis(100));
+        });
+    });
+}
+
+/// Unloads nf_conntrack, ip_tables and all that uses them.
+fn remove_netfilter() {
+    let ours = |name: &str| {
+        ["nf_", "nft_", "xt_", "x_tables", "ip_tables", "iptable_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    let gone = || {
+        ["nf_conntrack", "ip_tables"]
+            .iter()
+            .all(|name| !Path::new("/sys/module").join(name).exists())
+    };
+    // Namespaces of earlier tests hold them until the kernel has taken them down.
+    node::wait_until("nf_conntrack and ip_tables are unloaded", || {
+        let modules = fs::read_to_string("/proc/modules").unwrap();
+        for line in modules.lines() {
+            let name = line.split_whitespace().next().unwrap();
+            if ours(name) {
+                let _ = command("rmmod").arg(name).output();
+            }
+        }
+        gone()
+    });
+}
