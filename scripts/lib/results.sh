@@ -13,6 +13,16 @@ test_binaries() {
         sed -n '/"reason":"compiler-artifact"/{/"profile":{[^}]*"test":true/s/.*"executable":"\([^"]*\)".*/\1/p}'
 }
 
+# with_ignored_tests: those of the test binaries on stdin that pass tests over.
+with_ignored_tests() {
+    local binary
+    while read -r binary; do
+        if "$binary" --list --ignored 2>/dev/null </dev/null | grep -q ': test$'; then
+            printf '%s\n' "$binary"
+        fi
+    done
+}
+
 # results_add LOG EXPECTED: add a log's results; each expected binary that printed none has
 # crashed or never ran, and counts as a failure. What was passed over elsewhere and is run
 # here, below a line "Running ... (--ignored)", is skipped no more.

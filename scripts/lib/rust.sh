@@ -68,3 +68,12 @@ need_rust_lints() {
         *) need_packages rustfmt rust-clippy ;;
     esac
 }
+
+# need_libclang: what the test that makes the bindings again loads, and the compiler's own
+# headers, whose package carries the version in its name.
+need_libclang() {
+    local version
+    need_packages libclang1
+    version=$(dpkg-query --show --showformat='${Depends}' libclang1 | sed -n 's/^libclang1-\([0-9]*\).*/\1/p')
+    need_packages "libclang-common-$version-dev"
+}
