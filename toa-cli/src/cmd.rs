@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::state::Foreign;
 
+pub mod build;
 pub mod check;
 pub mod load;
 pub mod status;
@@ -38,6 +39,9 @@ enum Command {
     /// Prove that the node works, by real connections with TOA in a namespace of their own
     #[command(after_help = exit::HELP)]
     Check(check::Args),
+    /// Build the module for the running kernel, or another, from its installed source
+    #[command(after_help = exit::HELP)]
+    Build(build::Args),
 }
 
 impl Cli {
@@ -50,6 +54,7 @@ impl Cli {
             Command::Unload(args) => unload::run(&host, &args),
             Command::Status(args) => status::run(&host, &args),
             Command::Check(args) => check::run(&host, &args),
+            Command::Build(args) => build::run(&host, &args),
         };
         outcome.unwrap_or_else(|failure| {
             failure.print();

@@ -16,8 +16,10 @@ pub struct Failure {
     pub what: String,
     /// What to do about it.
     pub next: Option<String>,
-    /// What the kernel logged meanwhile.
+    /// What was logged meanwhile.
     pub log: Vec<String>,
+    /// Whose log that is.
+    pub logged_by: &'static str,
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Failure {
             what: what.into(),
             next: None,
             log: Vec::new(),
+            logged_by: "kernel",
         }
     }
 
@@ -46,6 +49,14 @@ impl Failure {
         self
     }
 
+    /// Adds what the module's build said.
+    #[must_use]
+    pub fn build_log(mut self, log: Vec<String>) -> Self {
+        self.log = log;
+        self.logged_by = "build";
+        self
+    }
+
     /// Prints it to stderr.
     pub fn print(&self) {
         let mut err = anstream::stderr();
@@ -53,7 +64,7 @@ impl Failure {
         // Where stderr is gone nobody reads it, and the exit code still tells.
         let _ = writeln!(err, "toa-cli: {bad}×{bad:#} {}", self.what);
         for line in &self.log {
-            let _ = writeln!(err, "    {dim}kernel log:{dim:#} {line}");
+            let _ = writeln!(err, "    {dim}{} log:{dim:#} {line}", self.logged_by);
         }
         if let Some(next) = &self.next {
             let _ = writeln!(err, "    {dim}next:{dim:#} {next}");

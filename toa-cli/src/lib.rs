@@ -16,6 +16,7 @@ pub mod host;
 pub mod kmsg;
 pub mod modinfo;
 pub mod netns;
+pub mod packages;
 pub mod render;
 mod rtnl;
 pub mod state;

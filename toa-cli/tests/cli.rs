@@ -36,6 +36,7 @@ fn help_documents_the_exit_codes() {
         &["status", "--help"],
         &["load", "--help"],
         &["check", "--help"],
+        &["build", "--help"],
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, err.as_str()), (0, ""));
@@ -139,4 +140,20 @@ fn load_names_a_file_that_is_not_there_or_no_module() {
     let (code, _, err) = run(&["load", "--module", file!()]);
     assert_eq!(code, 2);
     assert!(!err.is_empty());
+}
+
+#[test]
+fn build_says_what_it_lacks() {
+    let (code, out, err) = run(&["build", "--kernel", "0.1.2-nowhere"]);
+    assert_eq!((code, out.as_str()), (5, ""));
+    assert!(
+        err.contains("headers of the kernel 0.1.2-nowhere") && err.contains("next:"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["build", "--kernel", "../../etc"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("uname -r"), "{err}");
+    let (code, _, err) = run(&["build", "--headers", "/nowhere"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("no kernel headers"), "{err}");
 }

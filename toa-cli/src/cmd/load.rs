@@ -26,10 +26,10 @@ const OUR_PARAMETER: &str = "hook";
 
 /// The folders of /lib/modules/RELEASE that modules from outside the kernel are
 /// put in: by modules_install, and by DKMS on Debian and on Red Hat systems.
-const FOLDERS: [&str; 3] = ["extra", "updates/dkms", "updates"];
+pub(super) const FOLDERS: [&str; 3] = ["extra", "updates/dkms", "updates"];
 
 /// The names that the module's file can have, the plain one first.
-const NAMES: [&str; 4] = ["toa.ko", "toa.ko.xz", "toa.ko.zst", "toa.ko.gz"];
+pub(super) const NAMES: [&str; 4] = ["toa.ko", "toa.ko.xz", "toa.ko.zst", "toa.ko.gz"];
 
 /// The arguments of `toa-cli load`.
 #[derive(Debug, clap::Args)]
@@ -235,10 +235,7 @@ fn find(host: &Host, named: Option<&Path>) -> Result<PathBuf, Failure> {
             FOLDERS.join(",")
         ),
     )
-    .next(format!(
-        "build it for this kernel (make -C /lib/modules/{release}/build M=$PWD modules), \
-         or name it: toa-cli load --module PATH"
-    )))
+    .next("build it for this kernel (toa-cli build), or name it: toa-cli load --module PATH"))
 }
 
 /// The module's file, open.
@@ -602,7 +599,7 @@ fn unsigned(errno: Errno, context: &Context) -> Failure {
     };
     Failure::new(Exit::Permission, what).next(
         "sign it with a key that the machine's owner enrolled (mokutil --import, then the kernel's \
-         scripts/sign-file), or boot without module.sig_enforce",
+         scripts/sign-file; docs/packaging.md has it line by line), or boot without module.sig_enforce",
     )
 }
 
