@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use backend::Box;
 use kernel_part::Module;
 
-static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
+static MODULE: AtomicPtr<Option<Module>> = AtomicPtr::new(ptr::null_mut());
 
 /// The module is loaded.
 ///
@@ -31,7 +31,12 @@ static MODULE: AtomicPtr<Module> = AtomicPtr::new(ptr::null_mut());
 /// Called once, by `module_init`.
 #[no_mangle]
 unsafe extern "C" fn toa_rust_init() -> c_int {
-    match Module::load().and_then(backend::new_box) {
+    // The place comes first: once the module is up, nothing may fail.
+    let placed = backend::new_box(None).and_then(|mut place| {
+        *place = Some(Module::load()?);
+        Ok(place)
+    });
+    match placed {
         Ok(module) => {
             MODULE.store(Box::into_raw(module), Ordering::Relaxed);
             0
@@ -66,46 +71,11 @@ mod backend {
     use core::ops::{Deref, DerefMut};
     use core::ptr::NonNull;
 
+    use super::kernel_part::errno::{Error, Result};
     use super::kernel_part::shim;
 
     /// Which back end this is, for `/proc/net/toa`.
     pub(crate) const NAME: &str = "freestanding";
-
-    /// An errno: negative, as the kernel returns it.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Error(i32);
-
-    impl Error {
-        /// The negative errno.
-        pub(crate) fn to_errno(self) -> i32 {
-            self.0
-        }
-    }
-
-    /// The result of what can fail with an errno.
-    pub(crate) type Result<T = (), E = Error> = core::result::Result<T, E>;
-
-    /// `include/uapi/asm-generic/errno.h`; the same on x86-64 and arm64.
-    pub(crate) mod errno {
-        use super::Error;
-
-        pub(crate) const ENOMEM: Error = Error(-12);
-        pub(crate) const EFAULT: Error = Error(-14);
-        pub(crate) const EBUSY: Error = Error(-16);
-        pub(crate) const EINVAL: Error = Error(-22);
-        pub(crate) const ENOPROTOOPT: Error = Error(-92);
-        pub(crate) const EOPNOTSUPP: Error = Error(-95);
-        pub(crate) const ENOTCONN: Error = Error(-107);
-    }
-
-    /// A C function's result: negative means failure.
-    pub(crate) fn to_result(err: i32) -> Result {
-        if err < 0 {
-            Err(Error(err))
-        } else {
-            Ok(())
-        }
-    }
 
     /// A `kmalloc`ed object, which `kfree_rcu` may free.
     pub(crate) struct Box<T>(NonNull<T>);
@@ -122,7 +92,7 @@ mod backend {
             // SAFETY: An atomic allocation does not sleep; others are made where sleeping is
             // allowed.
             let place = unsafe { shim::toa_shim_alloc(size_of::<T>(), atomic.into()) };
-            let place = NonNull::new(place.cast::<T>()).ok_or(errno::ENOMEM)?;
+            let place = NonNull::new(place.cast::<T>()).ok_or(Error::ENOMEM)?;
             // SAFETY: The place is large enough, aligned, and ours.
             unsafe { place.write(value) };
             Ok(Self(place))
@@ -187,7 +157,7 @@ mod backend {
         const { assert!(align_of::<T>() <= align_of::<usize>()) };
         // SAFETY: Module load may sleep.
         let place = unsafe { shim::toa_shim_alloc_large(size_of::<[T; N]>()) };
-        let array = NonNull::new(place.cast::<[T; N]>()).ok_or(errno::ENOMEM)?;
+        let array = NonNull::new(place.cast::<[T; N]>()).ok_or(Error::ENOMEM)?;
         let first: NonNull<T> = array.cast();
         for place in 0..N {
             // SAFETY: The array has `N` places.

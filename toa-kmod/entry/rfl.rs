@@ -27,8 +27,10 @@ struct Toa {
 
 impl kernel::Module for Toa {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let module = kernel_part::Module::load()?;
-        Ok(Self { _module: module })
+        match kernel_part::Module::load() {
+            Ok(module) => Ok(Self { _module: module }),
+            Err(error) => Err(kernel::error::Error::from_errno(error.to_errno())),
+        }
     }
 }
 
@@ -36,7 +38,7 @@ impl kernel::Module for Toa {
 mod backend {
     use kernel::prelude::*;
 
-    pub(crate) use kernel::error::{code as errno, to_result, Error, Result};
+    use super::kernel_part::errno::{Error, Result};
 
     /// Which back end this is, for `/proc/net/toa`.
     pub(crate) const NAME: &str = "kernel";
@@ -49,17 +51,17 @@ mod backend {
 
     /// Allocates at module load; may sleep.
     pub(crate) fn new_box<T>(value: T) -> Result<Box<T>> {
-        Ok(KBox::new(value, GFP_KERNEL)?)
+        KBox::new(value, GFP_KERNEL).map_err(|_| Error::ENOMEM)
     }
 
     /// Allocates in a hook: never sleeps, and fails without a word in the log.
     pub(crate) fn new_box_atomic<T>(value: T) -> Result<Box<T>> {
-        Ok(KBox::new(value, GFP_ATOMIC | __GFP_NOWARN)?)
+        KBox::new(value, GFP_ATOMIC | __GFP_NOWARN).map_err(|_| Error::ENOMEM)
     }
 
     /// Allocates `N` times `make()` at module load; may sleep.
     pub(crate) fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<BoxedArray<T, N>> {
-        let mut array = KVBox::<[T; N]>::new_uninit(GFP_KERNEL)?;
+        let mut array = KVBox::<[T; N]>::new_uninit(GFP_KERNEL).map_err(|_| Error::ENOMEM)?;
         let first: *mut T = array.as_mut_ptr().cast();
         for place in 0..N {
             // SAFETY: The array has `N` places.

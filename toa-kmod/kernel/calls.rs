@@ -9,12 +9,12 @@ use core::ffi::{c_int, c_void};
 use core::mem::size_of;
 use core::slice;
 
+use super::errno::Error;
 use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, seq_file, sk_buff, sock, toa_flow, toa_socket};
 use super::stats::Counter;
 use super::{state, status, State};
-use crate::backend::{errno, Error};
 use crate::pure::answer::{self, Origin, Peer, Refusal};
 use crate::pure::layout::Family;
 use crate::pure::policy::{self, Reading, Segment};
@@ -128,7 +128,7 @@ pub(super) unsafe extern "C" fn toa_rust_getsockopt(
 ) -> c_int {
     // SAFETY: The sockopts are unregistered before the state goes.
     let Some(state) = (unsafe { state() }) else {
-        return errno::ENOPROTOOPT.to_errno();
+        return Error::ENOPROTOOPT.to_errno();
     };
     // SAFETY: By this function's contract.
     let mut buffer = unsafe { Buffer::new(user, len) };
@@ -136,7 +136,7 @@ pub(super) unsafe extern "C" fn toa_rust_getsockopt(
         uapi::TOA_SO_ABI => buffer.put(&uapi::TOA_ABI_VERSION, size_of::<u32>()),
         uapi::TOA_SO_ORIGINAL => original(state, sk, &mut buffer),
         uapi::TOA_SO_GET_LOOKUP => nat64(state, sk, &mut buffer),
-        _ => Err(errno::ENOPROTOOPT),
+        _ => Err(Error::ENOPROTOOPT),
     };
     match done {
         Ok(()) => 0,
@@ -170,7 +170,7 @@ impl Buffer<'_> {
     /// `least` bytes of it, and says how far.
     fn put<T: Copy>(&mut self, answer: &T, least: usize) -> Result<(), Error> {
         if !self.holds(least) {
-            return Err(errno::EINVAL);
+            return Err(Error::EINVAL);
         }
         let bytes = size_of::<T>().min(*self.len as usize);
         // SAFETY: `answer` is readable for `bytes`; the user's pointer is checked by the call.
@@ -178,7 +178,7 @@ impl Buffer<'_> {
             shim::toa_shim_copy_to_user(self.user, (answer as *const T).cast(), bytes as _)
         };
         if err != 0 {
-            return Err(errno::EFAULT);
+            return Err(Error::EFAULT);
         }
         *self.len = bytes as c_int;
         Ok(())
@@ -237,13 +237,13 @@ fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(
     };
     let socket = describe(sk);
     if socket.tcp == 0 {
-        return refuse(errno::EOPNOTSUPP);
+        return refuse(Error::EOPNOTSUPP);
     }
     if !buffer.holds(uapi::TOA_ORIGINAL_SIZE_V1 as usize) {
-        return refuse(errno::EINVAL);
+        return refuse(Error::EINVAL);
     }
     if !is_connected(&socket) {
-        return refuse(errno::ENOTCONN);
+        return refuse(Error::ENOTCONN);
     }
     let origin = look_up(state, sk, &socket);
     if origin.is_some() {
@@ -262,13 +262,13 @@ fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), 
     let size = size_of::<uapi::toa_nat64_peer>();
     let socket = describe(sk);
     if !buffer.holds(size) || buffer.user.is_null() {
-        return refuse(errno::EINVAL);
+        return refuse(Error::EINVAL);
     }
     if socket.tcp == 0 {
-        return refuse(errno::EINVAL);
+        return refuse(Error::EINVAL);
     }
     if !is_connected(&socket) {
-        return refuse(errno::ENOTCONN);
+        return refuse(Error::ENOTCONN);
     }
     let origin = look_up(state, sk, &socket);
     match answer::nat64(&peer_of(&socket), origin.as_ref()) {
@@ -277,8 +277,8 @@ fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), 
             buffer.put(&answer, size)
         }
         // `look_up` has counted it.
-        Err(Refusal::Invalid) => Err(errno::EINVAL),
-        Err(Refusal::Fault) => refuse(errno::EFAULT),
+        Err(Refusal::Invalid) => Err(Error::EINVAL),
+        Err(Refusal::Fault) => refuse(Error::EFAULT),
     }
 }
 

@@ -5,8 +5,9 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use super::errno::{to_result, Error, Result};
 use super::{shim, shim_text};
-use crate::backend::{self, errno, to_result, Error, Result};
+use crate::backend;
 
 /// The module parameter `hook`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,26 +22,27 @@ pub(super) enum HookParam {
 
 impl HookParam {
     pub(super) fn read() -> Result<Self> {
-        match shim_text(shim::toa_shim_param_hook) {
+        match shim_text!(toa_shim_param_hook) {
             b"auto" => Ok(Self::Auto),
             b"ftrace" => Ok(Self::Ftrace),
             b"kprobe" => Ok(Self::Kprobe),
             _ => {
                 backend::log_error("parameter hook", "must be auto, ftrace or kprobe", 0);
-                Err(errno::EINVAL)
+                Err(Error::EINVAL)
             }
         }
     }
 }
 
-/// Hooks run with preemption off and allocate there, which PREEMPT_RT forbids.
+/// The hooks on connection set-up run with bottom halves off and allocate there, which PREEMPT_RT
+/// does not allow where preemption is off too, as it is in ftrace's and kprobes' callbacks.
 pub(super) fn refuse_preempt_rt() -> Result {
     // SAFETY: No preconditions.
     if unsafe { shim::toa_shim_preempt_rt() } == 0 {
         return Ok(());
     }
     backend::log_error("not loaded", "PREEMPT_RT kernels are not supported", 0);
-    Err(errno::EOPNOTSUPP)
+    Err(Error::EOPNOTSUPP)
 }
 
 /// How an [`EntryHook`] is attached.
@@ -140,13 +142,13 @@ impl EntryHook {
 }
 
 fn refused(hook: u32, errno: i32) -> Error {
-    let why = if errno == errno::EBUSY.to_errno() {
+    let why = if errno == Error::EBUSY.to_errno() {
         "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"
     } else {
         "can be hooked neither by ftrace nor by kprobe as parameter hook asks"
     };
     backend::log_error(hook_name(hook), why, errno);
-    errno::EOPNOTSUPP
+    Error::EOPNOTSUPP
 }
 
 impl Drop for EntryHook {

@@ -10,6 +10,7 @@
 //! The two ways to build the module differ in `crate::backend` alone.
 
 mod calls;
+pub(crate) mod errno;
 mod hooks;
 mod seq;
 mod session;
@@ -21,27 +22,41 @@ mod status;
 mod syn;
 
 use core::ptr;
-use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::backend::{self, Box, Result};
+use crate::backend::{self, Box};
+use errno::Result;
 use hooks::{EntryHook, HookParam};
 
 /// A text of the module's own: its version, or a parameter. These are set before the module's code
-/// runs and stay as they are (parameters have mode 0444).
-fn shim_text(get: unsafe extern "C" fn(*mut *const u8) -> usize) -> &'static [u8] {
-    let mut text = ptr::null();
-    // SAFETY: `get` is one of shim/module.c's, which write the pointer and return a length.
-    let len = unsafe { get(&mut text) };
-    // SAFETY: The text is that long, and stays while the module does.
-    unsafe { slice::from_raw_parts(text, len) }
+/// runs and stay as they are (parameters have mode 0444). A macro, so that the call is direct.
+macro_rules! shim_text {
+    ($get:ident) => {{
+        let mut text = core::ptr::null();
+        // SAFETY: shim/module.c writes the pointer and returns the text's length.
+        let len = unsafe { shim::$get(&mut text) };
+        // SAFETY: The text is that long, and stays while the module does.
+        let text: &'static [u8] = unsafe { core::slice::from_raw_parts(text, len) };
+        text
+    }};
 }
+use shim_text;
 
 /// What every callback works on.
 struct State {
     stats: stats::Stats,
     sessions: session::Sessions,
     syns: syn::Syns,
+}
+
+impl State {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            stats: stats::Stats::new()?,
+            sessions: session::Sessions::new()?,
+            syns: syn::Syns::new()?,
+        })
+    }
 }
 
 static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
@@ -61,7 +76,12 @@ unsafe fn state<'a>() -> Option<&'a State> {
 /// The state, reachable by the callbacks for as long as this lives.
 struct Published(*mut State);
 
-// SAFETY: The pointer is the sole owner of a `State`, which is `Send` and `Sync`.
+const _: fn() = || {
+    fn shared_between_cpus<T: Send + Sync>() {}
+    shared_between_cpus::<State>();
+};
+
+// SAFETY: The pointer is the sole owner of a `State`, which is `Send` and `Sync`, as checked above.
 unsafe impl Send for Published {}
 // SAFETY: As above; nothing is reached through a `&Published`.
 unsafe impl Sync for Published {}
@@ -111,11 +131,9 @@ impl Module {
         hooks::refuse_preempt_rt()?;
 
         // On an error, locals go in the reverse of this order: the order of the fields above.
-        let state = Published::new(State {
-            stats: stats::Stats::new()?,
-            sessions: session::Sessions::new()?,
-            syns: syn::Syns::new()?,
-        })?;
+        let state = State::new()
+            .and_then(Published::new)
+            .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();
         let destroy_sock = hooks::DestroyHook::register()?;
         let quiet = hooks::Quiesce;

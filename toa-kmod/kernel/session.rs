@@ -17,8 +17,9 @@ use core::mem::size_of;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
+use super::errno::Result;
 use super::shim::{self, toa_flow};
-use crate::backend::{self, Box, BoxedArray, Result};
+use crate::backend::{self, Box, BoxedArray};
 use crate::pure::answer::Origin;
 use crate::pure::layout::{Address, Family};
 use crate::pure::policy::Segment;
@@ -150,8 +151,9 @@ impl Bucket {
 struct Spares([AtomicPtr<Session>; Spares::COUNT]);
 
 impl Spares {
-    /// More than can be taken before the refilling interrupt comes, which is one.
-    const COUNT: usize = 16;
+    /// Each CPU may take one before the work that refills them runs; what is too many is dropped and
+    /// counted.
+    const COUNT: usize = 64;
 
     fn take(&self) -> Option<*mut Session> {
         self.0
@@ -315,7 +317,7 @@ impl Sessions {
         if bucket.first().is_null() {
             return false;
         }
-        let _irqs = IrqsOff::new();
+        let irqs = IrqsOff::new();
         let first = bucket.lock();
         let mut new_first = first;
         let mut before: Option<&Session> = None;
@@ -336,6 +338,7 @@ impl Sessions {
             at = next;
         }
         bucket.unlock(new_first);
+        drop(irqs);
         if found.is_null() {
             return false;
         }

@@ -5,9 +5,9 @@
 use core::ffi::c_void;
 use core::mem::size_of;
 
+use super::errno::{Error, Result};
 use super::seq::Seq;
 use super::{hooks, shim};
-use crate::backend::{errno, Result};
 use crate::pure::layout::LAYOUTS;
 use crate::pure::policy::Segment;
 
@@ -79,7 +79,7 @@ impl Stats {
         // SAFETY: Module load may sleep.
         let area = unsafe { shim::toa_shim_percpu_alloc(COUNTERS * size_of::<u64>()) };
         if area.is_null() {
-            return Err(errno::ENOMEM);
+            return Err(Error::ENOMEM);
         }
         Ok(Self(area))
     }

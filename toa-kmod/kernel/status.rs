@@ -11,8 +11,7 @@ use crate::pure::uapi;
 
 /// Writes the file.
 pub(super) fn show(seq: &mut Seq, stats: &Stats) {
-    seq.text("version: ")
-        .bytes(shim_text(shim::toa_shim_version));
+    seq.text("version: ").bytes(shim_text!(toa_shim_version));
     seq.text("\nabi: ").number(uapi::TOA_ABI_VERSION.into(), 1);
     seq.text("\nrust: ").text(backend::NAME).text("\n");
     for hook in hooks::HOOKS {

@@ -15,8 +15,9 @@ use core::hint::spin_loop;
 use core::mem::size_of;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::errno::Result;
 use super::shim::{self, toa_flow};
-use crate::backend::{self, BoxedArray, Result};
+use crate::backend::{self, BoxedArray};
 use crate::pure::layout::{Address, Family, Toa};
 
 /// Buckets; a power of two.
@@ -62,9 +63,15 @@ impl Slot {
 
     /// Seconds that the address has waited, or none if there is none.
     fn age(&self, now: u32) -> Option<u32> {
-        let age = now.wrapping_sub(self.since);
+        let age = elapsed(self.since, now);
         (self.used && age <= LIFETIME).then_some(age)
     }
+}
+
+/// Seconds from `then` to `now`. Another CPU may have seen the clock tick that this one has not: a
+/// little below zero is zero.
+fn elapsed(then: u32, now: u32) -> u32 {
+    (now.wrapping_sub(then) as i32).max(0) as u32
 }
 
 fn same(a: &toa_flow, b: &toa_flow) -> bool {
@@ -99,7 +106,9 @@ impl Bucket {
             .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            spin_loop();
+            while self.locked.load(Ordering::Relaxed) != 0 {
+                spin_loop();
+            }
         }
         // SAFETY: The lock is held, so this is the only reference.
         let result = work(unsafe { &mut *self.slots.get() });
@@ -116,7 +125,7 @@ pub(super) struct Syns {
     /// The key of the hash that chooses a bucket, so that nobody outside can aim at one.
     key: [core::ffi::c_ulong; 2],
     /// When the newest address came. While that is long ago, connections need not look. Written
-    /// once a second at most, so it is no contended cache line.
+    /// once a second at most, and CPU at most, so it is no contended cache line.
     newest: AtomicU32,
     /// Whether an address ever came.
     ever: AtomicU32,
@@ -218,6 +227,6 @@ impl Syns {
         }
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };
-        (now.wrapping_sub(self.newest.load(Ordering::Relaxed)) <= LIFETIME).then_some(now)
+        (elapsed(self.newest.load(Ordering::Relaxed), now) <= LIFETIME).then_some(now)
     }
 }

@@ -16,6 +16,9 @@ while [ "$1" != -- ]; do
 done
 shift
 
+# The headers must compile at all; here the compiler may say why not.
+"$@" -fsyntax-only "$(dirname "$0")/control.c" >&2
+
 {
 	echo "/* Written by probes/run.sh: what this kernel has. */"
 	for probe in $probes; do

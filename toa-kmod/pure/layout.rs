@@ -42,10 +42,24 @@ pub const LAYOUTS: [Layout; 5] = [
     row(200, 20, Format::ClientV6),
 ];
 
-/// The two kinds that RFC 6994 shares between experiments, each told by its first two bytes.
-const EXPERIMENTAL_KINDS: [u8; 2] = [253, 254];
+/// The lowest kind of the table.
+const LOWEST_KIND: u8 = {
+    let mut lowest = u8::MAX;
+    let mut rows: &[Layout] = &LAYOUTS;
+    while let [row, rest @ ..] = rows {
+        if row.kind < lowest {
+            lowest = row.kind;
+        }
+        rows = rest;
+    }
+    lowest
+};
 
-/// The experiment identifier of TCP Fast Open (RFC 7413, section 4.1.1, before it got kind 34).
+/// The kind and length of an experimental TCP Fast Open option with a cookie of 4 bytes, which looks
+/// like an IPv4 client; kind 254 is shared by experiments (RFC 6994), told by their first two bytes.
+const FAST_OPEN_COOKIE: (u8, u8) = (254, 8);
+
+/// The first two bytes of that experiment (RFC 7413, section 4.1.1).
 const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
 
 /// The address family of an [`Address`].
@@ -112,11 +126,11 @@ pub enum Verdict {
 /// Reads one option; `in_syn` tells whether its segment is a SYN, where kind 254 may be a Fast Open
 /// cookie.
 pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
-    // Every row's kind is above the ones that ordinary segments carry.
-    if kind < 200 {
+    // Ordinary segments carry kinds below every row's.
+    if kind < LOWEST_KIND {
         return Verdict::Foreign;
     }
-    if in_syn && EXPERIMENTAL_KINDS.contains(&kind) && body.starts_with(&FAST_OPEN_EXID) {
+    if in_syn && (kind, length) == FAST_OPEN_COOKIE && body.starts_with(&FAST_OPEN_EXID) {
         return Verdict::Foreign;
     }
     let mut row = 0;

@@ -91,9 +91,10 @@ void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow)
 
 void toa_shim_socket(const struct sock *sk, struct toa_socket *socket)
 {
+	/* Acquired first: who sees a new connection's ends sees what came before. */
+	socket->state = inet_sk_state_load(sk);
 	sock_flow(sk, &socket->flow);
 	socket->flow.seq = 0;
 	socket->tcp = sk->sk_type == SOCK_STREAM && sk->sk_protocol == IPPROTO_TCP;
 	socket->v6 = sk->sk_family == AF_INET6;
-	socket->state = READ_ONCE(sk->sk_state);
 }

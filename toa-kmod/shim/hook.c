@@ -7,17 +7,31 @@
  *   tcp_child_process(parent, child, skb)
  *   tcp_disconnect(sk, flags)
  * The first two run with bottom halves disabled on the CPU that took the
- * segment, the third in a task.
+ * segment; the third in a task, which may be preempted there, or in a bottom
+ * half.
  */
+#include <linux/build_bug.h>
 #include <linux/ftrace.h>
 #include <linux/kprobes.h>
 #include <linux/rcupdate.h>
 #include <linux/skbuff.h>
 #include <linux/tcp.h>
 #include <net/sock.h>
+#include <net/tcp.h>
 
 #include "compat.h"
 #include "shim.h"
+
+/*
+ * Arguments are taken by their place, so a kernel that has moved them must not
+ * get a module. Nothing is called or referred to here.
+ */
+static_assert(sizeof(tcp_conn_request((struct request_sock_ops *)0,
+				      (const struct tcp_request_sock_ops *)0,
+				      (struct sock *)0, (struct sk_buff *)0)));
+static_assert(sizeof(tcp_child_process((struct sock *)0, (struct sock *)0,
+				       (struct sk_buff *)0)));
+static_assert(sizeof(tcp_disconnect((struct sock *)0, 0)));
 
 /* The TCP option area's limit: a 4-bit header length less the fixed header. */
 #define OPTIONS_MAX	40

@@ -11,7 +11,8 @@
  * reference themselves, once the option is known to be theirs. What that leaves
  * open is a task between nf_sockopt_find() and try_module_get(), or between
  * module_put() and the return; neither place sleeps, so synchronize_rcu_tasks()
- * waits for both.
+ * waits for both. (A kernel without CONFIG_TASKS_RCU has a macro of that name
+ * which waits for less; preemptible kernels with kprobes or ftrace have it.)
  */
 #include <linux/module.h>
 #include <linux/netfilter.h>
@@ -22,11 +23,21 @@
 #include "shim.h"
 #include "toa.h"
 
+/*
+ * Set when nothing can fail any more: a module whose init fails is freed without
+ * a look at its references, so nobody may take one before.
+ */
+static bool live;
+
+#if defined(CONFIG_PREEMPTION) && !defined(CONFIG_TASKS_RCU)
+#error "this kernel is preemptible and has no CONFIG_TASKS_RCU: unloading would not be safe"
+#endif
+
 static int get(struct sock *sk, int name, void __user *user, int *len)
 {
 	int ret;
 
-	if (!try_module_get(THIS_MODULE))
+	if (!smp_load_acquire(&live) || !try_module_get(THIS_MODULE))
 		return -ENOPROTOOPT;
 	ret = toa_rust_getsockopt(sk, name, (void __force *)user, len);
 	module_put(THIS_MODULE);
@@ -59,8 +70,10 @@ int toa_shim_sockopt_attach(void)
 	if (err) {
 		nf_unregister_sockopt(&original);
 		synchronize_rcu_tasks();
+		return err;
 	}
-	return err;
+	smp_store_release(&live, true);
+	return 0;
 }
 
 void toa_shim_sockopt_detach(void)

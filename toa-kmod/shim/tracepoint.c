@@ -6,6 +6,7 @@
 #include <linux/string.h>
 #include <linux/tracepoint.h>
 #include <net/sock.h>
+#include <trace/events/tcp.h>
 
 #include "shim.h"
 
@@ -24,6 +25,8 @@ static void find_destroy_sock(struct tracepoint *tp, void *data)
 
 int toa_shim_tracepoint_attach(void)
 {
+	/* Compiles only while the probe has the tracepoint's arguments. */
+	check_trace_callback_type_tcp_destroy_sock(probe_destroy_sock);
 	for_each_kernel_tracepoint(find_destroy_sock, NULL);
 	if (!destroy_sock)
 		return -ENOENT;
