@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 5.11: ftrace callbacks get a struct ftrace_regs, which holds all registers if they were asked for.
+ * 5.11: ftrace callbacks get a struct ftrace_regs, which holds all registers if they ask for it.
  */
 #include <linux/ftrace.h>
 

@@ -37,6 +37,7 @@ static int get(struct sock *sk, int name, void __user *user, int *len)
 {
 	int ret;
 
+	/* Pairs with toa_shim_sockopt_attach(). */
 	if (!smp_load_acquire(&live) || !try_module_get(THIS_MODULE))
 		return -ENOPROTOOPT;
 	ret = toa_rust_getsockopt(sk, name, (void __force *)user, len);
@@ -72,6 +73,7 @@ int toa_shim_sockopt_attach(void)
 		synchronize_rcu_tasks();
 		return err;
 	}
+	/* Pairs with get(). */
 	smp_store_release(&live, true);
 	return 0;
 }
