@@ -18,5 +18,5 @@ pub mod sockopt;
 mod stats;
 mod world;
 
-pub use stats::{Difference, Stats, sessions, settle, sessions_become};
+pub use stats::{Difference, Stats, sessions, sessions_become, settle};
 pub use world::{Conn, World, accept, original, peer_ip, server_ip, wait_readable};

@@ -53,7 +53,9 @@ pub fn unload_patiently() -> usize {
         match unload() {
             Ok(()) => return refused,
             Err(Errno::EAGAIN) if Instant::now() < deadline => refused += 1,
-            Err(errno) => panic!("the module cannot be unloaded: {errno} (refused {refused} times)"),
+            Err(errno) => {
+                panic!("the module cannot be unloaded: {errno} (refused {refused} times)")
+            }
         }
         thread::sleep(Duration::from_millis(1));
     }
@@ -144,7 +146,7 @@ pub fn assert_nothing_left() {
     assert_eq!(hooked(), Vec::<String>::new(), "functions still hooked");
 }
 
-/// The functions of connection set-up that something watches, by ftrace or kprobe.
+/// The kernel's functions that the module watches, as far as something does, by ftrace or kprobe.
 ///
 /// # Panics
 ///
@@ -157,11 +159,8 @@ pub fn hooked() -> Vec<String> {
         "/sys/kernel/debug/kprobes/list",
     ] {
         let text = fs::read_to_string(list).unwrap_or_else(|error| panic!("{list}: {error}"));
-        for function in ["tcp_conn_request", "tcp_child_process"] {
-            let names = |line: &str| {
-                line.split([' ', '\t', '+'])
-                    .any(|word| word == function)
-            };
+        for function in ["tcp_conn_request", "tcp_child_process", "tcp_disconnect"] {
+            let names = |line: &str| line.split([' ', '\t', '+']).any(|word| word == function);
             if text.lines().any(names) {
                 found.push(format!("{function} in {list}"));
             }

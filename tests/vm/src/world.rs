@@ -129,7 +129,11 @@ impl World {
     /// As [`Self::client`].
     #[must_use]
     pub fn client_from(&self, peer: SocketAddr, listener: &TcpListener) -> Client {
-        let family = if peer.is_ipv4() { Family::V4 } else { Family::V6 };
+        let family = if peer.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        };
         let port = listener.local_addr().expect("an address").port();
         let mut client = Client::new(&self.link, peer, SocketAddr::new(server_ip(family), port));
         client.patience = PATIENCE;
@@ -145,7 +149,9 @@ impl World {
     pub fn connect(&self, family: Family, listener: &TcpListener, syn: &[u8], ack: &[u8]) -> Conn {
         let mut client = self.client(family, listener);
         if let Err(error) = client.connect(syn, ack) {
-            panic!("the handshake with SYN {syn:02x?} and ACK {ack:02x?} did not come about: {error}");
+            panic!(
+                "the handshake with SYN {syn:02x?} and ACK {ack:02x?} did not come about: {error}"
+            );
         }
         Conn::accepted(client, listener)
     }
@@ -184,7 +190,9 @@ impl Conn {
     pub fn exchange(&mut self) {
         self.client.data(b"ping").expect("data can be sent");
         self.server_reads(b"ping");
-        self.stream.write_all(b"pong").expect("the server can write");
+        self.stream
+            .write_all(b"pong")
+            .expect("the server can write");
         loop {
             let segment = self.client.recv().expect("the server's data");
             if segment.payload == b"pong" {
@@ -239,7 +247,10 @@ pub fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 pub fn wait_readable(file: &impl AsFd, patience: Duration) -> bool {
     let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
     loop {
-        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], patience) {
+        match poll(
+            &mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)],
+            patience,
+        ) {
             Ok(ready) => return ready > 0,
             Err(Errno::EINTR) => {}
             Err(errno) => panic!("poll: {errno}"),

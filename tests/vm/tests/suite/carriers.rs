@@ -193,10 +193,7 @@ fn without_toa_there_is_none() {
             ] {
                 let before = Stats::read();
                 let mut conn = world.connect(family, &listener, options, &[]);
-                assert_eq!(
-                    Stats::read().since(&before),
-                    [("syn_recv_sock_no_toa", 1)]
-                );
+                assert_eq!(Stats::read().since(&before), [("syn_recv_sock_no_toa", 1)]);
                 assert_not_told(&conn);
                 conn.exchange();
             }
@@ -280,10 +277,51 @@ fn a_listener_that_defers_accept_keeps_what_the_syn_carried() {
         assert_eq!(set, 0);
         let mut end = world.client(Family::V4, &listener);
         end.connect(&toa(200, client), &[]).unwrap();
-        assert!(end.recv_within(Duration::from_millis(50)).unwrap().is_none());
+        assert!(
+            end.recv_within(Duration::from_millis(50))
+                .unwrap()
+                .is_none()
+        );
         end.data(b"data").unwrap();
         let mut conn = Conn::accepted(end, &listener);
         assert_told(&conn, client, Segment::Syn, 200);
         conn.server_reads(b"data");
+    });
+}
+
+/// A Fast Open connection comes of its SYN alone, before there is an ACK. The module does not see
+/// such a child, and must leave it alone.
+#[test]
+fn a_fast_open_connection_goes_on_and_is_not_told() {
+    World::run(|world| {
+        // Server, and without a cookie.
+        let _on = node::Sysctl::set("net/ipv4/tcp_fastopen", "514");
+        let listener = world.listen(Family::V4);
+        let queue: libc::c_int = 16;
+        // SAFETY: `queue` is readable for the length given.
+        let set = unsafe {
+            libc::setsockopt(
+                listener.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_FASTOPEN,
+                (&raw const queue).cast(),
+                size_of_val(&queue) as libc::socklen_t,
+            )
+        };
+        assert_eq!(set, 0);
+        let mut end = world.client(Family::V4, &listener);
+        let mut syn = end.segment(Flags::SYN);
+        syn.options = toa(200, original(Family::V4, 7, 7));
+        syn.payload = b"early".to_vec();
+        end.send(&syn).unwrap();
+        end.seq = end.seq.wrapping_add(syn.span());
+        end.recv_syn_ack().expect("the SYN's data is taken");
+        // Accepted before the handshake is complete.
+        let mut conn = Conn::accepted(end, &listener);
+        conn.server_reads(b"early");
+        assert_not_told(&conn);
+        conn.client.ack(&[]).unwrap();
+        conn.exchange();
+        assert_not_told(&conn);
     });
 }

@@ -115,7 +115,10 @@ fn load_and_unload_are_idempotent() {
     assert_eq!(run(&["load", "--module", &path, "hook=auto"]).code, 0);
     let other = run(&["load", "--module", &path, "hook=kprobe"]);
     assert_eq!(other.code, 1, "{other:?}");
-    assert!(other.stderr.contains("hook is auto, not kprobe"), "{other:?}");
+    assert!(
+        other.stderr.contains("hook is auto, not kprobe"),
+        "{other:?}"
+    );
     for _ in 0..2 {
         let unloaded = run(&["unload"]);
         assert_eq!(unloaded.code, 0, "{unloaded:?}");
@@ -172,13 +175,19 @@ fn status_of_a_good_node() {
         let hooks = module["hooks"].as_array().unwrap();
         let hooks: Vec<(&str, &str)> = hooks
             .iter()
-            .map(|hook| (hook["function"].as_str().unwrap(), hook["by"].as_str().unwrap()))
+            .map(|hook| {
+                (
+                    hook["function"].as_str().unwrap(),
+                    hook["by"].as_str().unwrap(),
+                )
+            })
             .collect();
         assert_eq!(
             hooks,
             [
                 ("tcp_conn_request", "ftrace"),
                 ("tcp_child_process", "ftrace"),
+                ("tcp_disconnect", "ftrace"),
                 ("tcp_destroy_sock", "tracepoint")
             ]
         );
@@ -196,12 +205,21 @@ fn check_proves_all_ways_and_leaves_nothing() {
     for _ in 0..2 {
         let check = run(&["check"]);
         assert_eq!(check.code, 0, "{check:?}");
-        let lines: Vec<&str> = check.stdout.lines().filter(|line| line.contains("IPv")).collect();
+        let lines: Vec<&str> = check
+            .stdout
+            .lines()
+            .filter(|line| line.contains("IPv"))
+            .collect();
         assert_eq!(lines.len(), 6, "{check:?}");
         for line in lines {
             assert!(line.starts_with('√'), "{line}");
         }
-        for way in ["IPv4, TOA in the SYN", "IPv4, TOA in the ACK", "IPv6, TOA in the SYN", "IPv6, TOA in the ACK"] {
+        for way in [
+            "IPv4, TOA in the SYN",
+            "IPv4, TOA in the ACK",
+            "IPv6, TOA in the SYN",
+            "IPv6, TOA in the ACK",
+        ] {
             assert!(check.stdout.contains(way), "no {way} in {check:?}");
         }
     }
@@ -210,7 +228,11 @@ fn check_proves_all_ways_and_leaves_nothing() {
     assert_eq!(value["verdict"], "good");
     let connections = value["connections"].as_array().unwrap();
     assert_eq!(connections.len(), 6);
-    assert!(connections.iter().all(|connection| connection["mark"] == "good"));
+    assert!(
+        connections
+            .iter()
+            .all(|connection| connection["mark"] == "good")
+    );
     // The kernel takes a namespace down in its own time.
     let mut after = traces();
     node::wait_until("the check's traces are gone", || {
@@ -261,7 +283,9 @@ fn unload_says_how_many_connections_lose_their_address() {
             let unload = run(&["unload"]);
             assert_eq!(unload.code, 0, "{unload:?}");
             assert!(
-                unload.stdout.contains("2 live connections lost their original address"),
+                unload
+                    .stdout
+                    .contains("2 live connections lost their original address"),
                 "{unload:?}"
             );
         });
@@ -292,7 +316,12 @@ fn a_user_without_rights_is_told_so() {
 #[test]
 fn a_wrong_command_line_exits_with_2() {
     node::require();
-    for args in [&["frobnicate"][..], &[], &["status", "--bogus"], &["load", "no-equals-sign"]] {
+    for args in [
+        &["frobnicate"][..],
+        &[],
+        &["status", "--bogus"],
+        &["load", "no-equals-sign"],
+    ] {
         let wrong = run(args);
         assert_eq!(wrong.code, 2, "{args:?}: {wrong:?}");
     }

@@ -194,10 +194,7 @@ fn a_disconnected_socket_has_none_and_is_reused_without() {
         let mut end = passive(world, &conn.stream, other);
         let before = Stats::read();
         assert_eq!(libtoa::original(&conn.stream).unwrap(), None);
-        assert_eq!(
-            Stats::read().since(&before),
-            [("getname_toa_mismatch", 1)]
-        );
+        assert_eq!(Stats::read().since(&before), [("getname_toa_mismatch", 1)]);
         end.rst().unwrap();
     });
 }
@@ -240,7 +237,10 @@ fn a_socket_disconnected_and_connected_to_the_same_peer_does_not_show_the_old_ad
         assert_eq!(conn.stream.local_addr().unwrap(), local);
         let told = libtoa::original(&conn.stream).unwrap();
         end.rst().unwrap();
-        assert_eq!(told, None, "a connection without TOA shows an earlier one's");
+        assert_eq!(
+            told, None,
+            "a connection without TOA shows an earlier one's"
+        );
     });
 }
 
@@ -263,10 +263,7 @@ fn a_disconnected_socket_that_listens_has_children_of_their_own() {
         drop(listener);
         listen(&conn.stream, Backlog::new(8).unwrap()).unwrap();
         let again = TcpListener::from(OwnedFd::from(conn.stream.try_clone().unwrap()));
-        assert!(matches!(
-            libtoa::original(&again),
-            Err(Error::NotConnected)
-        ));
+        assert!(matches!(libtoa::original(&again), Err(Error::NotConnected)));
         let child = world.connect(Family::V4, &again, &[], &[]);
         assert_eq!(libtoa::original(&child.stream).unwrap(), None);
         let child = world.connect(Family::V4, &again, &[], &toa(254, second));
@@ -323,7 +320,13 @@ fn mptcp_listener(family: Family) -> TcpListener {
         Family::V6 => libc::AF_INET6,
     };
     // SAFETY: No memory is involved.
-    let fd = unsafe { libc::socket(domain, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, IPPROTO_MPTCP) };
+    let fd = unsafe {
+        libc::socket(
+            domain,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+            IPPROTO_MPTCP,
+        )
+    };
     let fd = Errno::result(fd).expect("an MPTCP socket");
     // SAFETY: The descriptor was made just now, and nobody else has it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -433,9 +436,10 @@ fn an_mp_join_with_a_bad_hmac_leaves_no_session() {
             .concat();
             join.syn(&syn).unwrap();
             let answer = join.recv_syn_ack().unwrap();
-            let joined = answer.options.windows(3).any(|at| {
-                at[..2] == [MPTCP, 16] && at[2] >> 4 == 1
-            });
+            let joined = answer
+                .options
+                .windows(3)
+                .any(|at| at[..2] == [MPTCP, 16] && at[2] >> 4 == 1);
             assert!(joined, "no MP_JOIN in {answer}");
             let ack = [&[MPTCP, 24, 0x10, 0][..], &[0; 20], with(in_ack)].concat();
             join.ack(&ack).unwrap();
@@ -462,7 +466,11 @@ fn a_full_accept_queue_leaves_no_session_behind() {
         for _ in 0..4 {
             let mut end = world.client(Family::V4, &listener);
             end.syn(&toa(254, client)).unwrap();
-            if end.recv_within(Duration::from_millis(300)).unwrap().is_some() {
+            if end
+                .recv_within(Duration::from_millis(300))
+                .unwrap()
+                .is_some()
+            {
                 end.ack(&[]).unwrap();
             }
             ends.push(end);

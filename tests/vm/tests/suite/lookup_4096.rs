@@ -25,7 +25,9 @@ struct Nat64Peer {
 
 fn blank() -> Nat64Peer {
     Nat64Peer {
-        saddr: libc::in6_addr { s6_addr: [0xaa; 16] },
+        saddr: libc::in6_addr {
+            s6_addr: [0xaa; 16],
+        },
         sport: 0xaaaa,
     }
 }
@@ -66,11 +68,7 @@ fn a_v6_client_of_a_v4_connection_is_told_and_len_becomes_20() {
         for kind in [253, 254, 200] {
             for (syn, ack) in [(true, false), (false, true)] {
                 let option = |carries| {
-                    if carries {
-                        toa(kind, client)
-                    } else {
-                        vec![]
-                    }
+                    if carries { toa(kind, client) } else { vec![] }
                 };
                 let conn = world.connect(Family::V4, &listener, &option(syn), &option(ack));
                 assert_eq!(look_up(&conn.stream, SIZE), Ok((client, SIZE)), "{kind}");
@@ -93,7 +91,10 @@ fn a_longer_buffer_is_as_good_and_len_becomes_20() {
             &mut buffer,
         );
         assert_eq!(len, Ok(SIZE));
-        assert_eq!(&buffer[..16], "2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(
+            &buffer[..16],
+            "2001:db8::7".parse::<Ipv6Addr>().unwrap().octets()
+        );
         assert_eq!(buffer[16..18], 51_821u16.to_be_bytes());
         assert_eq!(buffer[20..], [0xaa; 44], "written past the structure");
     });
@@ -201,7 +202,9 @@ fn an_outgoing_connection_has_no_client() {
     World::run(|world| {
         // Loopback is another device: up is all it takes.
         let _ = world;
-        let lo = toa_testbed::command("ip").args(["link", "set", "lo", "up"]).status();
+        let lo = toa_testbed::command("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
         assert!(lo.unwrap().success());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let out = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

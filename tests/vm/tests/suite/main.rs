@@ -7,6 +7,7 @@ mod life;
 mod lookup_4096;
 mod malformed;
 mod module;
+mod odd_packets;
 mod own_option;
 mod servers;
 mod stats;

@@ -42,12 +42,20 @@ fn cases() -> Vec<Case> {
         case("200/2", [200, 2, 1, 1], 1),
         case("254/7", [254, 7, 0, 80, 203, 0, 113, 1], 1),
         case("200/9", [200, 9, 0, 80, 203, 0, 113, 7, 1, 1, 1, 1], 1),
-        case("253/8: the kind has another length", [253, 8, 0, 80, 203, 0, 113, 7], 1),
+        case(
+            "253/8: the kind has another length",
+            [253, 8, 0, 80, 203, 0, 113, 7],
+            1,
+        ),
         case("253/19", [&[253, 19][..], &[1; 18]].concat(), 1),
         case("nothing but NOPs", [1; MAX_OPTIONS], 0),
         case("nothing but ends", [0; MAX_OPTIONS], 0),
         case("nothing but 255s", [255; MAX_OPTIONS], 1),
-        case("TOA behind the end of the list", [&[0, 1, 1, 1][..], &good].concat(), 0),
+        case(
+            "TOA behind the end of the list",
+            [&[0, 1, 1, 1][..], &good].concat(),
+            0,
+        ),
         case(
             "TOA behind an option of length 0",
             [&[77, 0, 1, 1][..], &good].concat(),
@@ -96,7 +104,11 @@ fn it_is_counted_and_ignored_and_the_connection_goes_on() {
             }
         }
         fn segments(options: &[u8], in_syn: bool) -> [&[u8]; 2] {
-            if in_syn { [options, &[]] } else { [&[], options] }
+            if in_syn {
+                [options, &[]]
+            } else {
+                [&[], options]
+            }
         }
 
         let unloaded = module::Unloaded::now();
@@ -127,7 +139,9 @@ fn it_is_counted_and_ignored_and_the_connection_goes_on() {
             let before = Stats::read();
             let conn = try_to_connect(world, family, listener, segments, PATIENCE);
             let mut conn = conn.unwrap_or_else(|| {
-                panic!("{name} (in the SYN: {in_syn}): no connection with the module, but one without")
+                panic!(
+                    "{name} (in the SYN: {in_syn}): no connection with the module, but one without"
+                )
             });
             let counted = Stats::read().since(&before);
             if malformed == 0 {
@@ -211,10 +225,7 @@ fn a_fast_open_cookie_in_a_syn_is_no_address() {
 
         let before = Stats::read();
         let mut conn = world.connect(Family::V4, &listener, &cookie, &[]);
-        assert_eq!(
-            Stats::read().since(&before),
-            [("syn_recv_sock_no_toa", 1)]
-        );
+        assert_eq!(Stats::read().since(&before), [("syn_recv_sock_no_toa", 1)]);
         assert_eq!(libtoa::original(&conn.stream).unwrap(), None);
         conn.exchange();
 

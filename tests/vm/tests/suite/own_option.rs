@@ -33,7 +33,11 @@ fn every_field_of_a_v4_answer_is_where_the_header_says() {
         assert_eq!(ask(&conn.stream, &mut answer), Ok(SIZE));
         assert_eq!(answer[0..2], 1u16.to_ne_bytes(), "version");
         assert_eq!(answer[2..4], 48u16.to_ne_bytes(), "size");
-        assert_eq!(answer[4..8], [2, 2, 200, 8], "family, segment, kind, length");
+        assert_eq!(
+            answer[4..8],
+            [2, 2, 200, 8],
+            "family, segment, kind, length"
+        );
         assert_eq!(answer[8..10], 51_820u16.to_be_bytes(), "port");
         let peer_port = conn.client.local().port().to_be_bytes();
         assert_eq!(answer[10..12], peer_port, "peer_port");
@@ -53,7 +57,11 @@ fn every_field_of_a_v6_answer_and_of_an_empty_one() {
         let conn = world.connect(Family::V6, &listener, &toa(253, client), &[]);
         let mut answer = [0xaa; SIZE];
         assert_eq!(ask(&conn.stream, &mut answer), Ok(SIZE));
-        assert_eq!(answer[4..8], [10, 1, 253, 20], "family, segment, kind, length");
+        assert_eq!(
+            answer[4..8],
+            [10, 1, 253, 20],
+            "family, segment, kind, length"
+        );
         assert_eq!(answer[8..10], 51_821u16.to_be_bytes(), "port");
         assert_eq!(answer[12..16], [10, 0, 0, 0], "peer_family, reserved");
         assert_eq!(
@@ -83,7 +91,11 @@ fn the_size_is_negotiated() {
         let conn = world.connect(Family::V4, &listener, &[], &toa(200, client));
         for short in [0, 1, 4, SIZE - 1] {
             let mut buffer = vec![0xaa; short];
-            assert_eq!(ask(&conn.stream, &mut buffer), Err(Errno::EINVAL), "{short}");
+            assert_eq!(
+                ask(&conn.stream, &mut buffer),
+                Err(Errno::EINVAL),
+                "{short}"
+            );
             assert_eq!(buffer, vec![0xaa; short], "a refused buffer was written");
         }
         for long in [SIZE + 1, 64, 4096] {
@@ -189,11 +201,7 @@ fn sockets_of_other_protocols_are_eopnotsupp_or_not_ours() {
         let udp6 = fresh(AddressFamily::Inet6, SockType::Datagram, None);
         assert_eq!(ask(&udp6, &mut [0; SIZE]), Err(Errno::EOPNOTSUPP));
         // A raw socket of TCP's number is none of TCP's either.
-        let raw = fresh(
-            AddressFamily::Inet,
-            SockType::Raw,
-            Some(SockProtocol::Tcp),
-        );
+        let raw = fresh(AddressFamily::Inet, SockType::Raw, Some(SockProtocol::Tcp));
         assert_eq!(ask(&raw, &mut [0; SIZE]), Err(Errno::EOPNOTSUPP));
         // Other families never reach the module.
         let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -269,7 +277,9 @@ fn the_option_cannot_be_set() {
 #[test]
 fn an_outgoing_connection_has_none() {
     World::run(|_| {
-        let up = toa_testbed::command("ip").args(["link", "set", "lo", "up"]).status();
+        let up = toa_testbed::command("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
         assert!(up.unwrap().success());
         let server = fresh(AddressFamily::Inet, SockType::Stream, None);
         bind(server.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 8080)).unwrap();

@@ -84,7 +84,10 @@ fn an_af_inet_server_is_told_v6_clients() {
                 sockopt::get(&conn.stream, libc::IPPROTO_IP, 4096, &mut old),
                 Ok(20)
             );
-            assert_eq!(old[..16], "2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
+            assert_eq!(
+                old[..16],
+                "2001:db8::7".parse::<Ipv6Addr>().unwrap().octets()
+            );
             assert_eq!(old[16..18], 51_820u16.to_be_bytes());
         }
     });

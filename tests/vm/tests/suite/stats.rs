@@ -61,7 +61,9 @@ fn the_classic_names_come_first_then_ours_with_a_column_per_cpu() {
         for name in OURS {
             assert!(names.contains(name), "{name} is missing");
         }
-        let cpus: Vec<String> = (0..possible_cpus()).map(|cpu| format!("CPU{cpu}")).collect();
+        let cpus: Vec<String> = (0..possible_cpus())
+            .map(|cpu| format!("CPU{cpu}"))
+            .collect();
         assert_eq!(stats.cpus, cpus);
     });
 }
@@ -92,7 +94,12 @@ fn the_status_file_has_its_keys() {
             .lines()
             .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?}")))
             .collect();
-        let get = |key| pairs.iter().find(|(k, _)| *k == key).map(|(_, value)| *value);
+        let get = |key| {
+            pairs
+                .iter()
+                .find(|(k, _)| *k == key)
+                .map(|(_, value)| *value)
+        };
         let version = fs::read_to_string("/sys/module/toa/version").unwrap();
         assert_eq!(get("version"), Some(version.trim()));
         assert_eq!(version.trim(), env!("CARGO_PKG_VERSION"));
@@ -100,6 +107,7 @@ fn the_status_file_has_its_keys() {
         assert!(matches!(get("rust"), Some("kernel" | "freestanding")));
         assert_eq!(get("hook tcp_conn_request"), Some("ftrace missed 0"));
         assert_eq!(get("hook tcp_child_process"), Some("ftrace missed 0"));
+        assert_eq!(get("hook tcp_disconnect"), Some("ftrace missed 0"));
         assert_eq!(get("hook tcp_destroy_sock"), Some("tracepoint missed 0"));
         assert_eq!(get("sessions"), Some("0"));
 
