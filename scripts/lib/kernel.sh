@@ -38,6 +38,21 @@ kernel_value() {
     ' "$kernel_table"
 }
 
+# kernel_archives SUITE: the parts of the archive that its kernels come from.
+kernel_archives() {
+    local name
+    kernel_names | while read -r name; do
+        [ "$(kernel_value "$name" suite)" != "$1" ] || kernel_value "$name" archive
+    done | sort -u
+}
+
+# kernel_rust_suite NAME: the release whose Rust compiles the module's freestanding half.
+kernel_rust_suite() {
+    local suite
+    suite=$(kernel_value "$1" rust_suite)
+    printf '%s\n' "${suite:-$(kernel_value "$1" suite)}"
+}
+
 kernel_folder() {
     printf '%s\n' "$TOA_CACHE/kernels/$1"
 }
@@ -188,7 +203,12 @@ kernel_rust() {
     local name=$1 suite=$2 release=$3 version=$4 new=$5 root headers built_with have
     root=$(root_folder "$suite")
     headers=$root/usr/src/linux-headers-$release
-    grep -q '^CONFIG_RUST=y' "$headers/.config" || return 0
+    if [ "$(kernel_value "$name" rust)" = freestanding ]; then
+        kernel_freestanding "$name"
+        return
+    fi
+    grep -q '^CONFIG_RUST=y' "$headers/.config" ||
+        die "the kernel $release has no CONFIG_RUST: tests/kernels.toml must say rust = \"freestanding\" for $name"
 
     root_need "$suite" rustc rust-src bindgen libclang-dev
     built_with=$(sed -n 's/^CONFIG_RUSTC_VERSION_TEXT="\(.*\)"/\1/p' "$headers/.config")
@@ -203,6 +223,21 @@ kernel_rust() {
     fi
     mkdir -p "$new/checkpatch"
     cp "$headers"/rust/checkpatch/* "$new/checkpatch/"
+}
+
+# kernel_freestanding NAME: Rust and the sources of its core, where the half without the
+# kernel's own Rust support is compiled.
+kernel_freestanding() {
+    local suite
+    suite=$(kernel_rust_suite "$1")
+    root_prepare "$suite"
+    if [ "$suite" != "$(kernel_value "$1" suite)" ]; then
+        root_refresh "$suite" || die "the package index of $suite cannot be read; see above"
+    fi
+    case $suite in
+        bookworm) root_need "$suite" rustc-web rust-web-src ;;
+        *) root_need "$suite" rustc rust-src ;;
+    esac
 }
 
 kernel_rust_build() {

@@ -10,18 +10,31 @@ module_path() {
 # module_build NAME: bring the module up to date. The sources are copied with their times,
 # so kbuild makes again only what has changed, and the tree stays clean.
 module_build() {
-    local name=$1 folder suite build ko
+    local name=$1 folder suite build ko arguments=()
     need_packages rsync
     folder=$(kernel_folder "$name")
     suite=$(kernel_value "$name" suite)
-    build=/build/$(<"$folder/release")
+    build=/build/$name
+    arguments=("TOA_RUST=$(kernel_value "$name" rust)")
+    if [ "$(kernel_rust_suite "$name")" != "$suite" ]; then
+        root_beside=$(kernel_rust_suite "$name")
+        arguments+=("RUSTC=$(rustc_beside)")
+    fi
     ko=$(module_path "$name")
     mkdir -p "$(root_folder "$suite")$build"
     rsync --archive --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
         --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$(root_folder "$suite")$build/"
-    logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" modules ||
+    logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
         die "toa.ko does not build for $name; see above"
+    root_beside=
     build=$(root_folder "$suite")$build
     # A machine that is running may be reading the old one.
     cmp --silent "$build/toa.ko" "$ko" || { cp "$build/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
+}
+
+# rustc_beside: the compiler of the root at /opt/beside, with the libraries of that root: it may
+# be newer than those of the root that runs it.
+rustc_beside() {
+    local lib=/opt/beside/usr/lib/x86_64-linux-gnu
+    printf '%s/ld-linux-x86-64.so.2 --library-path %s /opt/beside/usr/bin/rustc\n' "$lib" "$lib"
 }

@@ -10,26 +10,23 @@ root_folder() {
 
 # root_prepare SUITE: make the root where there is none. A half-made one has another name.
 root_prepare() {
-    local suite=$1 root mirror security
+    local suite=$1 root mirror
     root=$(root_folder "$suite")
-    [ ! -e "$root/etc/toa-root" ] || return 0
+    if [ -e "$root/etc/toa-root" ]; then
+        root_sources "$suite" "$root"
+        return
+    fi
 
     [ "$(id -u)" -eq 0 ] || die "not root; build roots are made with debootstrap, which needs it"
     need_packages debootstrap util-linux
     mirror=$(mirror_main)
     [ -n "$mirror" ] || die "no Debian mirror in apt's configuration (apt-get indextargets shows none for '$(host_codename) main')"
-    security=$(mirror_security)
     detail "making a build root of $suite from $mirror"
     rm -rf "$root" "$root.new"
     mkdir -p "$root.new"
     logged "debootstrap-$suite" root_debootstrap "$suite" "$root.new" "$mirror" ||
         die "debootstrap of $suite failed; see above"
 
-    {
-        printf 'deb %s %s main\n' "$mirror" "$suite"
-        printf 'deb %s %s-backports main\n' "$mirror" "$suite"
-        [ -z "$security" ] || printf 'deb %s %s-security main\n' "$security" "$suite"
-    } >"$root.new/etc/apt/sources.list"
     mirror_proxy >"$root.new/etc/apt/apt.conf.d/90toa"
     cat >>"$root.new/etc/apt/apt.conf.d/90toa" <<'END'
 APT::Install-Recommends "false";
@@ -48,8 +45,27 @@ END
     echo 'path-include=/usr/src/rustc-*/library/*' >>"$root.new/etc/dpkg/dpkg.cfg.d/toa"
     printf '#!/bin/sh\nexit 101\n' >"$root.new/usr/sbin/policy-rc.d"
     chmod 0755 "$root.new/usr/sbin/policy-rc.d"
+    root_sources "$suite" "$root.new"
     date --utc >"$root.new/etc/toa-root"
     mv "$root.new" "$root"
+}
+
+# root_sources SUITE FOLDER: the parts of the archive that the kernels of SUITE come from, and
+# its security updates, where it has any of its own.
+root_sources() {
+    local suite=$1 root=$2 mirror security archive
+    mirror=$(mirror_main)
+    security=$(mirror_security)
+    {
+        printf 'deb %s %s main\n' "$mirror" "$suite"
+        while read -r archive; do
+            case $archive in
+                "$suite" | *-security) ;;
+                *) printf 'deb %s %s main\n' "$mirror" "$archive" ;;
+            esac
+        done < <(kernel_archives "$suite")
+        [ -z "$security" ] || [ "$suite" = testing ] || printf 'deb %s %s-security main\n' "$security" "$suite"
+    } >"$root/etc/apt/sources.list"
 }
 
 root_debootstrap() {
@@ -72,16 +88,23 @@ private_mounts() {
     fi
 }
 
-# root_run SUITE COMMAND...: run it inside the root.
+# root_run SUITE COMMAND...: run it inside the root. The root of $root_beside, if that is set,
+# is then at /opt/beside.
+root_beside=
 root_run() {
-    local root
+    local root beside=
     root=$(root_folder "$1")
     shift
+    if [ -n "$root_beside" ]; then
+        beside=$(root_folder "$root_beside")
+        mkdir -p "$root/opt/beside"
+    fi
     [ ! -e /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
     # shellcheck disable=SC2016
     private_mounts sh -euc '
-        root=$1
-        shift
+        root=$1 beside=$2
+        shift 2
+        [ -z "$beside" ] || mount --rbind "$beside" "$root/opt/beside"
         mount -t proc proc "$root/proc"
         # Where device nodes may not be made, those of this machine serve.
         [ -c "$root/dev/null" ] || mount --rbind /dev "$root/dev"
@@ -89,8 +112,9 @@ root_run() {
         env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
             chroot "$root" "$@" || status=$?
         umount -l "$root/proc"
+        [ -z "$beside" ] || umount -l "$root/opt/beside"
         exit "$status"
-    ' sh "$root" "$@"
+    ' sh "$root" "$beside" "$@"
 }
 
 # root_refresh SUITE: bring the root's package index up to date.
