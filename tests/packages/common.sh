@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# What the tests of the packages share: roots that stand for nodes, and results as libtest
+# prints them, so that scripts/test can add them up.
+
+# shellcheck source=../../scripts/lib/all.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib/all.sh"
+
+# A node has what its packages brought and nothing else, so the build roots will not do.
+root_folder() {
+    printf '%s\n' "$TOA_CACHE/roots/node-$1"
+}
+
+tests_passed=0
+tests_failed=0
+
+# try NAME COMMAND...: one test; the command's output is shown where it fails.
+try() {
+    local name=$1 log=$TOA_CACHE/log/test-packages.log status=0
+    shift
+    # A command whose status is asked for does not stop at its first error by itself.
+    (set +e && (set -e && "$@")) >"$log" 2>&1 </dev/null || status=$?
+    if [ "$status" -eq 0 ]; then
+        tests_passed=$((tests_passed + 1))
+        printf 'test %s ... ok\n' "$name"
+    else
+        tests_failed=$((tests_failed + 1))
+        printf 'test %s ... FAILED\n' "$name"
+        sed 's/^/    /' "$log"
+    fi
+}
+
+# tests_end: the last line, and the exit status.
+tests_end() {
+    local word=ok
+    [ "$tests_failed" -eq 0 ] || word=FAILED
+    printf '\ntest result: %s. %d passed; %d failed; 0 ignored\n' "$word" "$tests_passed" "$tests_failed"
+    [ "$tests_failed" -eq 0 ]
+}
+
+# expect TEXT FILE: the file has the text.
+expect() {
+    grep -qF -- "$1" "$2" && return
+    echo "no '$1' in:"
+    cat "$2"
+    return 1
+}
+
+# refused STATUS COMMAND...: the command ends with that status; what it said is in $said.
+refused() {
+    local wanted=$1 status=0
+    shift
+    said=$(mktemp)
+    "$@" >"$said" 2>&1 || status=$?
+    [ "$status" -eq "$wanted" ] && return
+    echo "status $status, not $wanted: $*"
+    cat "$said"
+    return 1
+}
+
+# node_prepare SUITE: a root with an index of today.
+node_prepare() {
+    root_prepare "$1"
+    root_refresh "$1" || die "the package index of $1 cannot be read; see above"
+}
+
+# node_headers SUITE ARCHIVE: the headers of the newest kernel there; prints its release.
+node_headers() {
+    local suite=$1 archive=$2
+    logged "headers-node-$suite" root_install "$suite" -t "$archive" linux-headers-amd64 >&2 || return
+    # shellcheck disable=SC2016
+    root_run "$suite" dpkg-query --show --showformat='${Depends}\n' linux-headers-amd64 |
+        tr ',' '\n' | sed -n 's/^ *linux-headers-\([0-9][^ ]*\).*/\1/p'
+}
+
+# node_headers_purge SUITE: no headers at all.
+node_headers_purge() {
+    # shellcheck disable=SC2016
+    root_run "$1" sh -ec '
+        names=$(dpkg-query --show --showformat="\${Package}\n" "linux-headers-*" | grep -v -e "-common" || true)
+        [ -z "$names" ] || apt-get purge --yes $names
+        rm -rf /lib/modules/*
+    '
+}
+
+# has_module SUITE RELEASE FOLDER: a module of ours for that kernel is there, and says so.
+has_module() {
+    local suite=$1 release=$2 folder=$3 file name=
+    for file in "$(root_folder "$suite")/lib/modules/$release/$folder"/toa.ko*; do
+        [ -e "$file" ] && name=${file#"$(root_folder "$suite")"}
+    done
+    [ -n "$name" ] || { echo "no toa.ko in /lib/modules/$release/$folder" && return 1; }
+    root_run "$suite" modinfo "$name" >"$TOA_CACHE/log/modinfo"
+    cat "$TOA_CACHE/log/modinfo"
+    expect "vermagic:       $release " "$TOA_CACHE/log/modinfo"
+    expect "version:        $(sed -n 's/^version = "\(.*\)"/\1/p' "$TOA_REPO/Cargo.toml")" "$TOA_CACHE/log/modinfo"
+    # A kernel's own package runs depmod, and here are its headers alone.
+    root_run "$suite" depmod "$release"
+    root_run "$suite" modinfo -k "$release" --field filename toa
+}
