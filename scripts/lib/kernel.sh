@@ -107,7 +107,7 @@ kernel_wanted() {
         awk -F ' *[|] *' -v archive="$archive" '$3 ~ " " archive "/main " && !found { print $2; found = 1 }')
     [ -n "$version" ] || die "the archive $archive has no $meta"
     printf 'recipe %s\n' "$kernel_recipe"
-    kernel_closure "$suite" "$(kernel_only_dependency "$suite" "$meta=$version")"
+    kernel_closure "$suite" "$(kernel_only_dependency "$suite" "$meta=$version")" | awk '!seen[$0]++'
 }
 
 # kernel_depends SUITE PACKAGE=VERSION: those of its dependencies that are parts of a kernel.
@@ -294,6 +294,8 @@ kernel_forget() {
     local suite=$1 release=$2 root
     root=$(root_folder "$suite")
     ! grep -qxF -- "$release" "$TOA_CACHE"/kernels/*/release || return 0
-    logged "forget-$suite" root_run "$suite" apt-get purge --yes --auto-remove "linux-headers-$release" || true
-    rm -rf "$root/usr/src/linux-headers-$release" "$root/build/$release"
+    if [ -e "$root/var/lib/dpkg/info/linux-headers-$release.list" ]; then
+        logged "forget-$suite" root_run "$suite" apt-get purge --yes --auto-remove "linux-headers-$release" || true
+    fi
+    rm -rf "$root/usr/src/linux-headers-$release"
 }

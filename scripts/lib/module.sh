@@ -10,7 +10,7 @@ module_path() {
 # module_build NAME: bring the module up to date. The sources are copied with their times,
 # so kbuild makes again only what has changed, and the tree stays clean.
 module_build() {
-    local name=$1 folder suite build ko arguments=()
+    local name=$1 folder suite build ko there arguments=()
     need_packages rsync
     folder=$(kernel_folder "$name")
     suite=$(kernel_value "$name" suite)
@@ -21,15 +21,19 @@ module_build() {
         arguments+=("RUSTC=$(rustc_beside)")
     fi
     ko=$(module_path "$name")
-    mkdir -p "$(root_folder "$suite")$build"
+    there=$(root_folder "$suite")$build
+    # Files of a new package may be older than objects made from the old one, which make
+    # would then take for up to date.
+    cmp --silent "$folder/stamp" "$there/.toa-kernel" || rm -rf "$there"
+    mkdir -p "$there"
+    cp "$folder/stamp" "$there/.toa-kernel"
     rsync --archive --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
-        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$(root_folder "$suite")$build/"
+        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
     logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
         die "toa.ko does not build for $name; see above"
     root_beside=
-    build=$(root_folder "$suite")$build
     # A machine that is running may be reading the old one.
-    cmp --silent "$build/toa.ko" "$ko" || { cp "$build/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
+    cmp --silent "$there/toa.ko" "$ko" || { cp "$there/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
 }
 
 # rustc_beside: the compiler of the root at /opt/beside, with the libraries of that root: it may
