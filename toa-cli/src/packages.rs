@@ -21,6 +21,8 @@ pub enum Piece<'a> {
     Headers(&'a str),
     /// make, a C compiler and binutils.
     Make,
+    /// A C compiler of this name.
+    Compiler(&'a str),
     /// rustc of this version or newer.
     Rustc(&'a str),
     /// The sources of Rust's library, for a rustc of the distribution's own.
@@ -71,6 +73,11 @@ fn debian(piece: Piece<'_>) -> String {
     match piece {
         Piece::Headers(release) => format!("linux-headers-{release}"),
         Piece::Make => "make gcc".to_owned(),
+        // x86_64-linux-gnu-gcc-14 is in the package gcc-14.
+        Piece::Compiler(name) => match name.find("-gnu-") {
+            Some(triplet) => name[triplet + 5..].to_owned(),
+            None => name.to_owned(),
+        },
         Piece::Rustc(minimum) => {
             format!("rustc rust-src (rustc-web rust-web-src where those are older than {minimum})")
         }
@@ -83,6 +90,8 @@ fn red_hat(piece: Piece<'_>) -> String {
     match piece {
         Piece::Headers(release) => format!("kernel-devel-{release}"),
         Piece::Make => "make gcc".to_owned(),
+        Piece::Compiler(name) if name.contains("clang") => "clang".to_owned(),
+        Piece::Compiler(_) => "gcc".to_owned(),
         Piece::Rustc(minimum) => format!("rust rust-src ({minimum} or newer)"),
         Piece::RustSource => "rust-src".to_owned(),
         Piece::Depmod => "kmod".to_owned(),
@@ -128,6 +137,9 @@ mod tests {
             Family::RedHat.install(piece),
             "dnf install kernel-devel-6.1.0-49-amd64"
         );
+        let compiler = Piece::Compiler("x86_64-linux-gnu-gcc-14");
+        assert_eq!(Family::Debian.install(compiler), "apt-get install gcc-14");
+        assert_eq!(Family::RedHat.install(compiler), "dnf install gcc");
         let other = Family::Other.install(piece);
         assert!(other.contains("linux-headers-") && other.contains("kernel-devel-"));
     }

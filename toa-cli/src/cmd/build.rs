@@ -248,7 +248,7 @@ impl Plan {
         let text = fs::read(&log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         if !status.success() {
-            return Err(failed(folder, &text, &self.release));
+            return Err(failed(folder, &text, &self.release, self.family));
         }
         self.result(folder.path(), &text).map_err(|what| {
             let log = folder.keep().join("build.log");
@@ -574,17 +574,39 @@ fn place(content: &[u8], path: &Path) -> Result<(), Failure> {
 }
 
 /// A build that failed: the lines that say why. The folder stays, for its log.
-fn failed(folder: TempDir, log: &str, release: &str) -> Failure {
+fn failed(folder: TempDir, log: &str, release: &str, family: Family) -> Failure {
     let folder = folder.keep();
-    Failure::new(
-        Exit::Unhealthy,
-        format!("the module does not build for {release}"),
-    )
-    .build_log(errors(log, &folder))
-    .next(format!(
-        "read the whole log: {}",
-        folder.join("build.log").display()
-    ))
+    let whole = folder.join("build.log");
+    let failure = match missing_compiler(log) {
+        Some(compiler) => Failure::new(
+            Exit::Unsupported,
+            format!("{compiler}, the compiler that the headers of {release} name, is not installed"),
+        )
+        .next(format!(
+            "{} (the whole log: {})",
+            family.install(Piece::Compiler(compiler)),
+            whole.display()
+        )),
+        None => Failure::new(
+            Exit::Unhealthy,
+            format!("the module does not build for {release}"),
+        )
+        .next(format!("read the whole log: {}", whole.display())),
+    };
+    failure.build_log(errors(log, &folder))
+}
+
+/// The C compiler that make or its shell looked for in vain.
+fn missing_compiler(log: &str) -> Option<&str> {
+    log.lines().find_map(|line| {
+        let before = line
+            .strip_suffix(": not found")
+            .or_else(|| line.strip_suffix(": No such file or directory"))
+            .or_else(|| line.strip_suffix(": command not found"))?;
+        let name = before.rsplit([' ', '/']).next()?;
+        let compiler = name.rsplit('-').find(|part| !part.chars().all(|c| c.is_ascii_digit()));
+        matches!(compiler, Some("gcc" | "clang" | "cc")).then_some(name)
+    })
 }
 
 /// The lines that say why a build failed: its errors, or else its end.
@@ -988,6 +1010,20 @@ mod tests {
             ["toa-kmod/freestanding.mk:21: *** rustc is not installed: install it.  Stop."]
         );
         assert_eq!(errors("a\n\nb\n", Path::new("/b")), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_compiler_that_is_not_there_is_named() {
+        let found = |line| missing_compiler(line);
+        assert_eq!(
+            found("make[1]: gcc-10: No such file or directory"),
+            Some("gcc-10")
+        );
+        assert_eq!(found("/bin/sh: 1: clang-19: not found"), Some("clang-19"));
+        let cross = "/bin/sh: line 1: aarch64-linux-gnu-gcc: command not found";
+        assert_eq!(found(cross), Some("aarch64-linux-gnu-gcc"));
+        assert_eq!(found("cp: /x/gcc.h: No such file or directory"), None);
+        assert_eq!(found("/bin/sh: 1: pahole: not found"), None);
     }
 
     #[test]
