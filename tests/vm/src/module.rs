@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
-use crate::node;
+use crate::{node, sessions};
 
 /// Loads the module with these parameters, as `insmod` does.
 ///
@@ -67,13 +67,18 @@ pub fn is_loaded() -> bool {
     Path::new("/sys/module/toa/initstate").exists()
 }
 
-/// Loads the module with no parameters, unless it is loaded.
+/// Sees to it that the module is loaded and knows of no connection: where a test that failed has
+/// left any, it is loaded anew, so that the next test is not blamed.
 ///
 /// # Panics
 ///
-/// Where it cannot be loaded.
+/// Outside a node, and where the module cannot be loaded.
 #[track_caller]
-pub fn ensure_loaded() {
+pub fn ensure_fresh() {
+    node::require();
+    if is_loaded() && sessions() > 0 {
+        unload_patiently();
+    }
     if !is_loaded() {
         load("").unwrap_or_else(|errno| panic!("the module cannot be loaded: {errno}"));
     }

@@ -53,8 +53,7 @@ impl World {
     ///
     /// Where `work` does, or the namespace or the module is not to be had.
     pub fn run<T: Send>(work: impl FnOnce(&Self) -> T + Send) -> T {
-        node::require();
-        module::ensure_loaded();
+        module::ensure_fresh();
         let result = Self::beside(work);
         settle();
         result

@@ -54,8 +54,7 @@ fn assert_not_told(conn: &Conn) {
 /// Ordinary clients with their own TCP, through the full-NAT hop that inserts the option.
 #[test]
 fn real_clients_by_ack_by_syn_by_both_and_by_none_over_both_families() {
-    node::require();
-    toa_vm_tests::module::ensure_loaded();
+    toa_vm_tests::module::ensure_fresh();
     let topology = Topology::builder("carry").build().unwrap();
     for family in Family::ALL {
         let listener = TcpListener::bind((topology.server_ip(family), 0)).unwrap();

@@ -200,7 +200,7 @@ fn status_of_a_good_node() {
 
 #[test]
 fn check_proves_all_ways_and_leaves_nothing() {
-    World::run(|_| ());
+    module::ensure_fresh();
     let before = traces();
     for _ in 0..2 {
         let check = run(&["check"]);
@@ -296,7 +296,7 @@ fn unload_says_how_many_connections_lose_their_address() {
 #[test]
 fn a_user_without_rights_is_told_so() {
     const NOBODY: u32 = 65534;
-    World::run(|_| ());
+    module::ensure_fresh();
     let path = load_path();
     let as_nobody = |args: &[&str]| finish(command("toa-cli").args(args).uid(NOBODY).gid(NOBODY));
     let status = as_nobody(&["status"]);

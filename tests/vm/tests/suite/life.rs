@@ -30,9 +30,7 @@ fn assert_told(socket: impl AsFd, addr: SocketAddr) {
 /// By an ordinary close of either side, with all that TCP does after it.
 #[test]
 fn the_session_goes_when_the_connection_closes_whoever_closes_first() {
-    node::require();
-    module::ensure_loaded();
-    settle();
+    module::ensure_fresh();
     let topology = Topology::builder("close").build().unwrap();
     topology.set_plan(Plan::client(Carrier::Ack, Kinds { v4: 200, v6: 253 }));
     for family in Family::ALL {
@@ -276,9 +274,7 @@ fn a_disconnected_socket_that_listens_has_children_of_their_own() {
 fn many_connections_come_and_go_on_all_cpus() {
     const THREADS: u16 = 2;
     const EACH: u16 = 400;
-    node::require();
-    module::ensure_loaded();
-    settle();
+    module::ensure_fresh();
     let before = Stats::read();
     thread::scope(|scope| {
         for number in 0..THREADS {

@@ -543,18 +543,25 @@ impl Redirected {
         redirected
     }
 
+    /// Where the connection at this place was going to.
+    fn ask_conntrack(&self, at: usize) -> Result<(), (i32, i32, Errno)> {
+        let (level, socket) = &self.sockets[at];
+        let mut address = [0; 28];
+        sockopt::get(socket, *level, SO_ORIGINAL_DST, &mut address)
+            .map_err(|errno| (*level, SO_ORIGINAL_DST, errno))?;
+        assert_eq!(address[2..4], 80u16.to_be_bytes());
+        if *level == libc::SOL_IP {
+            assert_eq!(address[4..8], WANTED_V4.0.octets());
+        } else {
+            assert_eq!(address[8..24], WANTED_V6.0.octets());
+        }
+        Ok(())
+    }
+
     /// One round of all questions.
     fn ask(&self) -> Result<(), (i32, i32, Errno)> {
-        for (level, socket) in &self.sockets {
-            let mut address = [0; 28];
-            sockopt::get(socket, *level, SO_ORIGINAL_DST, &mut address)
-                .map_err(|errno| (*level, SO_ORIGINAL_DST, errno))?;
-            assert_eq!(address[2..4], 80u16.to_be_bytes());
-            if *level == libc::SOL_IP {
-                assert_eq!(address[4..8], WANTED_V4.0.octets());
-            } else {
-                assert_eq!(address[8..24], WANTED_V6.0.octets());
-            }
+        for at in 0..self.sockets.len() {
+            self.ask_conntrack(at)?;
         }
         // `struct ipt_getinfo`: the table's name, then numbers.
         let mut info = [0; 84];
@@ -566,27 +573,36 @@ impl Redirected {
 }
 
 /// Asks all the while `work` runs; how often it was answered.
+///
+/// Where unloading makes others fail it is between two moments close to each other, and nothing
+/// sleeps there. So one thread asks at real-time priority: its timer interrupts whatever runs, the
+/// unloading too, wherever it is, also on a single CPU.
 fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
     let stop = AtomicBool::new(false);
-    let rounds = thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let mut rounds = 0;
-            while !stop.load(Ordering::Relaxed) {
-                if let Err((level, name, errno)) = redirected.ask() {
-                    panic!(
-                        "level {level} option {name}: {errno}, after {rounds} rounds of answers"
-                    );
-                }
-                rounds += 1;
-                // What unloading waits for takes longest, and that is when a question could fail.
-                thread::sleep(Duration::from_micros(200));
+    let asking = |ask: &dyn Fn() -> Result<(), (i32, i32, Errno)>, pause: Duration| {
+        let mut rounds = 0;
+        while !stop.load(Ordering::Relaxed) {
+            if let Err((level, name, errno)) = ask() {
+                panic!("level {level} option {name}: {errno}, after {rounds} rounds of answers");
             }
-            rounds
+            rounds += 1;
+            thread::sleep(pause);
+        }
+        rounds
+    };
+    let rounds = thread::scope(|scope| {
+        let urgent = scope.spawn(|| {
+            let priority = libc::sched_param { sched_priority: 1 };
+            // SAFETY: `priority` is a whole structure of that call, which is about this thread.
+            let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
+            Errno::result(set).expect("a real-time priority");
+            asking(&|| redirected.ask_conntrack(0), Duration::from_micros(50))
         });
+        let all = scope.spawn(|| asking(&|| redirected.ask(), Duration::from_micros(500)));
         let stop = StopAtEnd(&stop);
         work();
         drop(stop);
-        asking.join().unwrap()
+        urgent.join().unwrap().min(all.join().unwrap())
     });
     assert!(rounds > 100, "only {rounds} rounds of questions");
     rounds
@@ -597,7 +613,7 @@ fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
 #[test]
 fn fifty_times_loaded_and_unloaded_under_traffic_and_so_original_dst_and_iptables_never_notice() {
     const TIMES: usize = 50;
-    module::ensure_loaded();
+    module::ensure_fresh();
     let (stop, told, untold) = Default::default();
     let traffic = Traffic {
         stop: &stop,

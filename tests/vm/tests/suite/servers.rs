@@ -16,7 +16,7 @@ use toa_cli::wire::toa;
 use toa_testbed::{
     Carrier, Family, Kinds, Plan, ServerSide, Topology, allow_open_files, command, in_ns,
 };
-use toa_vm_tests::{World, accept, module, node, original, sockopt};
+use toa_vm_tests::{World, accept, module, original, sockopt};
 
 const KINDS: Kinds = Kinds { v4: 200, v6: 253 };
 
@@ -96,8 +96,7 @@ fn an_af_inet_server_is_told_v6_clients() {
 /// A pod: its sockets are in a network namespace of their own, the module's files are not.
 #[test]
 fn a_server_in_another_network_namespace() {
-    node::require();
-    module::ensure_loaded();
+    module::ensure_fresh();
     let topology = Topology::builder("pod")
         .server_side(ServerSide::Own)
         .build()
@@ -158,8 +157,7 @@ fn connect_from(from: IpAddr, to: SocketAddr) -> TcpStream {
 #[test]
 fn a_thousand_connections_at_once_each_with_its_own_address() {
     const OF_EACH_KIND: u16 = 250;
-    node::require();
-    module::ensure_loaded();
+    module::ensure_fresh();
     allow_open_files(8192).unwrap();
     let topology = Topology::builder("crowd").build().unwrap();
     let mut held = Vec::new();
@@ -225,8 +223,7 @@ impl Drop for Example {
 
 #[test]
 fn curl_through_the_hop_to_the_example_server() {
-    node::require();
-    module::ensure_loaded();
+    module::ensure_fresh();
     let topology = Topology::builder("curl").build().unwrap();
     let server = Example::start("[::]:8080");
     for (family, carrier, told) in [
@@ -257,8 +254,7 @@ fn curl_through_the_hop_to_the_example_server() {
 /// The data of a connection that has an address is its own from the first byte to the last.
 #[test]
 fn large_bodies_pass_untouched() {
-    node::require();
-    module::ensure_loaded();
+    module::ensure_fresh();
     const SIZE: usize = 1 << 20;
     let topology = Topology::builder("bulk").build().unwrap();
     topology.set_plan(Plan::client(Carrier::Both, KINDS));

@@ -262,6 +262,34 @@ fn an_address_is_given_out_once() {
     });
 }
 
+/// With cookies the kernel keeps no request, and the module sees each repetition of a SYN.
+#[test]
+fn a_repeated_syn_leaves_one_address_and_the_last_counts() {
+    World::run(|world| {
+        let _cookies = cookies(COOKIES_ALWAYS);
+        let [early, late] = [1, 2].map(|host| original(Family::V4, host, 1));
+        let listener = world.listen(Family::V4);
+        let peer = world.fresh_peer(Family::V4);
+        let mut end = world.client_from(peer, &listener);
+        let mut syn = end.segment(Flags::SYN);
+        for addr in [early, early, late] {
+            syn.options = toa(200, addr);
+            end.send(&syn).unwrap();
+        }
+        end.seq = end.seq.wrapping_add(1);
+        end.recv_syn_ack().unwrap();
+        end.ack(&[]).unwrap();
+        let conn = Conn::accepted(end, &listener);
+        assert_told(&conn, late, Segment::Syn);
+        drop(conn);
+
+        let mut end = world.client_from(peer, &listener);
+        end.connect(&[], &[]).unwrap();
+        let conn = Conn::accepted(end, &listener);
+        assert_eq!(libtoa::original(&conn.stream).unwrap(), None);
+    });
+}
+
 /// The same, where the ACK overruled it.
 #[test]
 fn an_overruled_address_is_gone_too() {
