@@ -12,6 +12,11 @@ root_folder() {
     printf '%s\n' "$TOA_CACHE/roots/node-$1"
 }
 
+# Where a node's newer kernels come from.
+kernel_archives() {
+    printf '%s\n' "$1-backports"
+}
+
 tests_passed=0
 tests_failed=0
 

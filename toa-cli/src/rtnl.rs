@@ -4,6 +4,8 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -17,6 +19,11 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::errno::Errno;
+
+/// How long the kernel, which may run in a slow emulator, may take to make an
+/// IPv6 address its own.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Switches the device on.
 pub(crate) fn up(index: u32) -> io::Result<()> {
@@ -44,7 +51,49 @@ pub(crate) fn add_address(index: u32, address: IpAddr, prefix: u8) -> io::Result
     request(
         RouteNetlinkMessage::NewAddress(message),
         NLM_F_CREATE | NLM_F_REPLACE,
-    )
+    )?;
+    if address.is_ipv6() {
+        await_local(address)?;
+    }
+    Ok(())
+}
+
+/// Waits until packets to `address` are for this machine.
+///
+/// The kernel acknowledges an IPv6 address, and lets sockets bind to it, before
+/// it has the local route: that one is left to a work queue, detection or not. A
+/// packet that comes earlier would be forwarded, which is to say lost.
+fn await_local(address: IpAddr) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_local(address)? {
+        if Instant::now() >= deadline {
+            let what = format!("the kernel had no local route to {address} within {PATIENCE:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether the kernel would keep a packet to `address`.
+fn is_local(address: IpAddr) -> io::Result<bool> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(address);
+    message.header.destination_prefix_length = if address.is_ipv4() { 32 } else { 128 };
+    message.attributes = vec![RouteAttribute::Destination(address.into())];
+    match ask(RouteNetlinkMessage::GetRoute(message), NLM_F_REQUEST)? {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+            Ok(route.header.kind == RouteType::Local)
+        }
+        NetlinkPayload::Error(error) => match Errno::from_raw(-error.raw_code()) {
+            Errno::ENETUNREACH | Errno::EHOSTUNREACH => Ok(false),
+            _ => Err(error.to_io()),
+        },
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "rtnetlink did not answer with a route",
+        )),
+    }
 }
 
 /// Sends what goes to `destination` out of the device.
@@ -81,8 +130,23 @@ fn family(address: IpAddr) -> AddressFamily {
 
 /// Sends one request and waits for the kernel's acknowledgement, which comes at once.
 fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    match ask(message, NLM_F_REQUEST | NLM_F_ACK | flags)? {
+        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+        NetlinkPayload::Error(_) => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "rtnetlink did not acknowledge",
+        )),
+    }
+}
+
+/// Sends one request and returns the kernel's first answer.
+fn ask(
+    message: RouteNetlinkMessage,
+    flags: u16,
+) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    header.flags = flags;
     let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
@@ -93,14 +157,7 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
     socket.send(&bytes, 0)?;
     let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    match answer.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-        NetlinkPayload::Error(_) => Ok(()),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "rtnetlink did not acknowledge",
-        )),
-    }
+    NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+        .map(|answer| answer.payload)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }

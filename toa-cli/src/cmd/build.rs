@@ -580,7 +580,9 @@ fn failed(folder: TempDir, log: &str, release: &str, family: Family) -> Failure 
     let failure = match missing_compiler(log) {
         Some(compiler) => Failure::new(
             Exit::Unsupported,
-            format!("{compiler}, the compiler that the headers of {release} name, is not installed"),
+            format!(
+                "{compiler}, the compiler that the headers of {release} name, is not installed"
+            ),
         )
         .next(format!(
             "{} (the whole log: {})",
@@ -604,7 +606,9 @@ fn missing_compiler(log: &str) -> Option<&str> {
             .or_else(|| line.strip_suffix(": No such file or directory"))
             .or_else(|| line.strip_suffix(": command not found"))?;
         let name = before.rsplit([' ', '/']).next()?;
-        let compiler = name.rsplit('-').find(|part| !part.chars().all(|c| c.is_ascii_digit()));
+        let compiler = name
+            .rsplit('-')
+            .find(|part| !part.chars().all(|c| c.is_ascii_digit()));
         matches!(compiler, Some("gcc" | "clang" | "cc")).then_some(name)
     })
 }
@@ -791,7 +795,10 @@ mod tests {
         fn script(&self, name: &str, text: &str) -> OsString {
             let path = self.root.path().join(name);
             let status = Command::new("sh")
-                .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\""])
+                .args([
+                    "-c",
+                    "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$0\" && chmod 755 \"$0\"",
+                ])
                 .arg(&path)
                 .arg(text)
                 .status();
@@ -821,6 +828,15 @@ mod tests {
             let failure = self.plan().unwrap_err();
             (failure.exit, failure.what, failure.next.unwrap())
         }
+    }
+
+    /// Takes away the folder that a failed build keeps; its log.
+    fn remove_kept(failure: &Failure) -> String {
+        let next = failure.next.as_deref().unwrap();
+        let log = Path::new(next.rsplit(' ').next().unwrap());
+        let text = fs::read_to_string(log).unwrap();
+        fs::remove_dir_all(log.parent().unwrap()).unwrap();
+        text
     }
 
     #[test]
@@ -981,6 +997,7 @@ mod tests {
             "{}",
             failure.what
         );
+        remove_kept(&failure);
     }
 
     #[test]
@@ -993,10 +1010,7 @@ mod tests {
             failure.log,
             ["toa-kmod/shim/hook.c:3:1: error: unknown type"]
         );
-        let next = failure.next.unwrap();
-        let log = Path::new(next.rsplit(' ').next().unwrap());
-        assert!(fs::read_to_string(log).unwrap().contains("unknown type"));
-        fs::remove_dir_all(log.parent().unwrap()).unwrap();
+        assert!(remove_kept(&failure).contains("unknown type"));
     }
 
     #[test]
