@@ -341,7 +341,7 @@ mod tests {
         let mut sum: u32 = 0;
         for part in parts {
             for word in part.chunks(2) {
-                sum += u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
+                sum += (u32::from(word[0]) << 8) | u32::from(*word.get(1).unwrap_or(&0));
             }
         }
         while sum > 0xffff {
@@ -559,7 +559,7 @@ mod tests {
         fn no_packet_is_too_odd(bytes in vec(any::<u8>(), 0..200), version in 4u8..=6) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
-                *first = version << 4 | *first & 15;
+                *first = (version << 4) | (*first & 15);
             }
             Inserter::default().packet(&Plan::client(Carrier::Both, KINDS), &bytes);
         }
