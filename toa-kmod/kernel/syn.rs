@@ -159,8 +159,8 @@ impl Syns {
             peer_low,
             local,
             local_low,
-            u64::from(ports) << 32 | u64::from(flow.seq),
-            flow.net as u64 ^ u64::from(flow.ifindex) << 48,
+            (u64::from(ports) << 32) | u64::from(flow.seq),
+            flow.net as u64 ^ (u64::from(flow.ifindex) << 48),
         ];
         // SAFETY: `words` is readable for that many bytes, and the key has two words.
         let hash =
