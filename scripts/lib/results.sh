@@ -30,6 +30,9 @@ results_add() {
     local log=$1 expected=$2 passed failed skipped lines
     read -r passed failed skipped lines < <(awk '
         /^ *Running / { again = /\(--ignored\)$/ }
+        # A test that finds that its kernel cannot have it says so, and ends well. It says so in
+        # the middle of the line of libtest.
+        / skipped: |^skipped: / { own++ }
         /^test result: / {
             for (i = 2; i <= NF; i++) {
                 if ($i == "passed;") p = $(i - 1)
@@ -38,7 +41,7 @@ results_add() {
             }
             passed += p; failed += f; skipped += again ? -(p + f) : s; lines++
         }
-        END { print passed + 0, failed + 0, skipped + 0, lines + 0 }' "$log")
+        END { print passed - own, failed + 0, skipped + own, lines + 0 }' "$log")
     results_passed=$((results_passed + passed))
     results_failed=$((results_failed + failed))
     results_skipped=$((results_skipped + skipped))

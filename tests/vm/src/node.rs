@@ -76,6 +76,24 @@ impl Sysctl {
     }
 }
 
+/// Says that the running test cannot be made on this kernel. The line goes past libtest's capture:
+/// scripts/test counts the test as skipped for it.
+pub fn skip(why: &str) {
+    // One write, so that nothing comes between.
+    let line = format!("skipped: {why}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
+
+/// Whether this kernel has MPTCP; the test is skipped where it has not (Debian's before 6.1).
+#[must_use]
+pub fn has_mptcp() -> bool {
+    let has = Path::new("/proc/sys/net/mptcp/enabled").exists();
+    if !has {
+        skip("this kernel has no MPTCP");
+    }
+    has
+}
+
 /// Switches ftrace off for as long as what it returns lives; `None` where this kernel's switch
 /// does nothing any more (7.x: "deprecated and no longer disables ftrace", `EOPNOTSUPP`), and
 /// ftrace is always on.

@@ -339,6 +339,9 @@ fn mptcp_listener(family: Family) -> TcpListener {
 /// A plain TCP client makes the connection fall back, and then it is TCP as any other.
 #[test]
 fn an_mptcp_listener_tells_its_plain_tcp_clients() {
+    if !node::has_mptcp() {
+        return;
+    }
     World::run(|world| {
         let _on = node::Sysctl::set("net/mptcp/enabled", "1");
         for family in Family::ALL {
@@ -386,6 +389,9 @@ fn mptcp_counter(name: &str) -> u64 {
 /// The kernel does not pass a true MPTCP socket's questions on, and libtoa says so.
 #[test]
 fn a_true_mptcp_connection_is_refused_clearly_and_leaves_nothing() {
+    if !node::has_mptcp() {
+        return;
+    }
     World::run(|world| {
         let _on = node::Sysctl::set("net/mptcp/enabled", "1");
         let listener = mptcp_listener(Family::V4);
@@ -404,6 +410,9 @@ fn a_true_mptcp_connection_is_refused_clearly_and_leaves_nothing() {
 /// The child of an MP_JOIN that fails its authentication is dead before it lived.
 #[test]
 fn an_mp_join_with_a_bad_hmac_leaves_no_session() {
+    if !node::has_mptcp() {
+        return;
+    }
     World::run(|world| {
         let _on = node::Sysctl::set("net/mptcp/enabled", "1");
         let limits = command("ip")
