@@ -32,6 +32,10 @@ module_build() {
     logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
         die "toa.ko does not build for $name; see above"
     root_beside=
+    # modpost and objtool warn and go on.
+    if grep -i 'warning' "$TOA_CACHE/log/module-$name.log" >&2; then
+        die "the build for $name is not silent; see above, or $TOA_CACHE/log/module-$name.log"
+    fi
     # A machine that is running may be reading the old one.
     cmp --silent "$there/toa.ko" "$ko" || { cp "$there/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
 }

@@ -10,6 +10,8 @@
 
 #include "probed.h"
 
+#ifdef TOA_HAVE_FTRACE
+
 /*
  * An ftrace callback's last parameter is a struct toa_ftrace_regs *, and
  * toa_ftrace_argument(regs, n) the traced function's n-th argument.
@@ -46,6 +48,12 @@
 
 #define TOA_FTRACE_FLAGS	\
 	(TOA_FTRACE_FL_REGS | TOA_FTRACE_FL_PERMANENT | TOA_FTRACE_FL_RECURSION)
+
+#define TOA_FTRACE_FUNC(function)	.ftrace.func = function,
+
+#else
+#define TOA_FTRACE_FUNC(function)
+#endif /* TOA_HAVE_FTRACE */
 
 /* 32-bit callers: the answers have the same layout there. */
 #ifdef TOA_HAVE_NF_SOCKOPT_COMPAT

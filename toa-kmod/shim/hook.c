@@ -71,6 +71,7 @@ static __always_inline void child_process(const struct sock *child,
 		toa_rust_child(child, child->sk_state, options, len);
 }
 
+#ifdef TOA_HAVE_FTRACE
 static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops,
 					struct toa_ftrace_regs *regs)
@@ -93,6 +94,7 @@ static void notrace ftrace_disconnect(unsigned long ip, unsigned long parent_ip,
 {
 	toa_rust_disconnect((const struct sock *)toa_ftrace_argument(regs, 0));
 }
+#endif
 
 static int kprobe_conn_request(struct kprobe *kprobe, struct pt_regs *regs)
 {
@@ -119,27 +121,30 @@ NOKPROBE_SYMBOL(kprobe_disconnect);
 
 static struct toa_hook {
 	char *name;
+#ifdef TOA_HAVE_FTRACE
 	struct ftrace_ops ftrace;
+#endif
 	kprobe_pre_handler_t pre_handler;
 	struct kprobe kprobe;
 } hooks[] = {
 	[TOA_HOOK_CONN_REQUEST] = {
 		.name = "tcp_conn_request",
-		.ftrace.func = ftrace_conn_request,
+		TOA_FTRACE_FUNC(ftrace_conn_request)
 		.pre_handler = kprobe_conn_request,
 	},
 	[TOA_HOOK_CHILD_PROCESS] = {
 		.name = "tcp_child_process",
-		.ftrace.func = ftrace_child_process,
+		TOA_FTRACE_FUNC(ftrace_child_process)
 		.pre_handler = kprobe_child_process,
 	},
 	[TOA_HOOK_DISCONNECT] = {
 		.name = "tcp_disconnect",
-		.ftrace.func = ftrace_disconnect,
+		TOA_FTRACE_FUNC(ftrace_disconnect)
 		.pre_handler = kprobe_disconnect,
 	},
 };
 
+#ifdef TOA_HAVE_FTRACE
 /* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
 int toa_shim_ftrace_attach(u32 hook)
 {
@@ -162,6 +167,16 @@ void toa_shim_ftrace_detach(u32 hook)
 	unregister_ftrace_function(&h->ftrace);
 	ftrace_set_filter(&h->ftrace, NULL, 0, 1);
 }
+#else
+int toa_shim_ftrace_attach(u32 hook)
+{
+	return -ENODEV;
+}
+
+void toa_shim_ftrace_detach(u32 hook)
+{
+}
+#endif
 
 int toa_shim_kprobe_attach(u32 hook)
 {
