@@ -21,6 +21,8 @@ export TOA_REPO
 . "$toa_lib/mirror.sh"
 # shellcheck source=roots.sh
 . "$toa_lib/roots.sh"
+# shellcheck source=foreign.sh
+. "$toa_lib/foreign.sh"
 # shellcheck source=kernel.sh
 . "$toa_lib/kernel.sh"
 # shellcheck source=module.sh

@@ -53,6 +53,17 @@ kernel_rust_suite() {
     printf '%s\n' "${suite:-$(kernel_value "$1" suite)}"
 }
 
+# kernel_arch NAME: Debian's name of its architecture.
+kernel_arch() {
+    local arch
+    arch=$(kernel_value "$1" arch)
+    printf '%s\n' "${arch:-amd64}"
+}
+
+kernel_foreign() {
+    [ "$(kernel_arch "$1")" != amd64 ]
+}
+
 kernel_folder() {
     printf '%s\n' "$TOA_CACHE/kernels/$1"
 }
@@ -74,6 +85,7 @@ kernel_prepare() {
     fi
     need_packages xz-utils kmod
     root_prepare "$suite"
+    ! kernel_foreign "$name" || foreign_architecture "$suite" "$(kernel_arch "$name")"
     if ! root_refresh "$suite"; then
         kernel_usable "$name" || die "the package index of $suite cannot be read; see above"
         say "the package index cannot be read: going on with the kernel of $(date -r "$folder/checked" +%F)"
@@ -92,7 +104,8 @@ kernel_usable() {
     folder=$(kernel_folder "$1")
     root=$(root_folder "$(kernel_value "$1" suite)")
     [ -e "$folder/stamp" ] && [ -e "$root$(<"$folder/headers")/Makefile" ] &&
-        [ "$(head -n 1 "$folder/stamp")" = "recipe $kernel_recipe" ]
+        [ "$(head -n 1 "$folder/stamp")" = "recipe $kernel_recipe" ] || return
+    ! kernel_foreign "$1" || foreign_usable "$(kernel_value "$1" suite)" "$(kernel_arch "$1")"
 }
 
 # kernel_wanted NAME: the stamp of the kernel that the archive holds now: a line "recipe N",
@@ -146,7 +159,7 @@ kernel_make() {
 
     logged "image-$name" kernel_image "$suite" "$new" "$release" "$(sed 1d <<<"$wanted")" ||
         die "the image of $release could not be unpacked; see above"
-    kernel_headers "$suite" "$(kernel_value "$name" archive)" "$release" "$version"
+    kernel_headers "$name" "$suite" "$release" "$version"
     printf '%s\n' "$release" >"$new/release"
     printf '/usr/src/linux-headers-%s\n' "$release" >"$new/headers"
     kernel_rust "$name" "$suite" "$release" "$version" "$new"
@@ -188,11 +201,18 @@ kernel_image() {
     /sbin/depmod --basedir "$new" "$release"
 }
 
-# kernel_headers SUITE ARCHIVE RELEASE VERSION
+# kernel_headers NAME SUITE RELEASE VERSION
 kernel_headers() {
-    local suite=$1 archive=$2 release=$3 version=$4
+    local name=$1 suite=$2 release=$3 version=$4 archive
+    archive=$(kernel_value "$name" archive)
     root_need "$suite" make gcc libc6-dev bc flex bison libelf-dev libssl-dev libdw-dev openssl \
         xz-utils kmod cpio python3-minimal perl
+    if kernel_foreign "$name"; then
+        foreign_prepare "$suite" "$(kernel_arch "$name")"
+        logged "headers-$suite-$(kernel_arch "$name")" foreign_headers "$suite" "$archive" "$release" "$version" ||
+            die "the headers of $release could not be had; see above"
+        return
+    fi
     logged "headers-$suite" root_install "$suite" -t "$archive" "linux-headers-$release=$version" ||
         die "the headers of $release could not be installed; see above"
 }

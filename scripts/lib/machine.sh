@@ -18,7 +18,7 @@ machine_param=()  # its parameters
 machine_fault='Kernel panic|(^|[^[:alpha:]])BUG: |Oops|general protection fault|WARNING: |soft lockup|hard LOCKUP'
 machine_fault+='|INFO: .*(self-detected stall|detected stalls|detected expedited stalls)'
 machine_fault+='|possible (circular|recursive) locking|inconsistent .*lock state|suspicious RCU usage'
-machine_fault+='|INFO: task .* blocked|UBSAN: |refcount_t: |unregister_netdevice: waiting'
+machine_fault+='|INFO: task .* blocked|Internal error: |UBSAN: |refcount_t: |unregister_netdevice: waiting'
 
 machine_packages() {
     need_packages qemu-system-x86 busybox-static kmod xz-utils
@@ -31,7 +31,11 @@ machine_initramfs() {
     work=$kernel/initramfs.d
     rm -rf "$work"
     mkdir -p "$work/bin" "$work/modules"
-    cp "$(busybox_static)" "$work/bin/busybox"
+    if [ -n "$machine_guest" ]; then
+        cp "$machine_guest/usr/bin/busybox" "$work/bin/busybox"
+    else
+        cp "$(busybox_static)" "$work/bin/busybox"
+    fi
     while read -r file; do
         count=$((count + 1))
         case $file in
@@ -97,8 +101,24 @@ under() {
     return 1
 }
 
+# machine_shared PATH...: those that a node with files of its own has to be given.
+machine_shared() {
+    local path
+    for path; do
+        [ -d "$path" ] || path=${path%/*}
+        [ -z "$path" ] || [ -e "$machine_guest$path" ] || printf '%s\n' "$path"
+    done
+}
+
 machine_accel_options() {
     local version
+    if [ "$machine_arch" != amd64 ]; then
+        [ "$machine_accel" = tcg ] || usage_error "--accel $machine_accel: this machine can only emulate $machine_arch"
+        # The architecture's own way to sign pointers costs an emulator half of its time.
+        printf '%s\n' -machine virt -accel tcg -cpu max,pauth-impdef=on
+        return
+    fi
+    printf '%s\n' -machine q35
     case $machine_accel in
         kvm) printf '%s\n' -accel kvm -cpu host ;;
         tcg)
@@ -119,9 +139,16 @@ machine_accel_options() {
 # machine_run KERNEL_FOLDER COMMAND...: boot, run, and return the command's status; 124
 # when the time is over, 125 when the machine itself failed.
 machine_run() {
-    local kernel=$1 release status='' accel
+    local kernel=$1 release status='' accel qemu console
     shift
     release=$(<"$kernel/release")
+    machine_guest='' qemu=qemu-system-x86_64 console=ttyS0
+    machine_arch=$(kernel_arch "${kernel##*/}")
+    if [ "$machine_arch" != amd64 ]; then
+        machine_guest=$(foreign_guest "$(kernel_value "${kernel##*/}" suite)" "$machine_arch")
+        qemu=qemu-system-aarch64 console=ttyAMA0
+        need_packages qemu-system-arm
+    fi
     [ -s "$kernel/initramfs" ] || machine_initramfs "$kernel"
 
     machine_dir=$(mktemp -d "$TOA_CACHE/run.XXXXXX")
@@ -145,7 +172,9 @@ machine_run() {
     install -m 0755 "$here/guest/init" "$here/guest/node" "$machine_dir/first/"
     machine_command "$@" >"$machine_dir/first/command"
     printf '%s\n' "modules=$kernel/lib/modules/$release" "fresh_tmp=$fresh_tmp" "one_stream=$one_stream" \
-        >"$machine_dir/first/settings"
+        "guest=$machine_guest" >"$machine_dir/first/settings"
+    [ -z "$machine_guest" ] ||
+        machine_shared "$TOA_REPO" "$TOA_CACHE" "$PWD" "${machine_path[@]}" "$machine_module" >"$machine_dir/first/shared"
     { cat "$kernel/initramfs" && machine_cpio "$machine_dir/first"; } >"$machine_dir/initramfs"
 
     # The ports' data goes through pipes of our own: QEMU would truncate the caller's file.
@@ -157,10 +186,10 @@ machine_run() {
 
     mapfile -t accel < <(machine_accel_options)
     : >"$machine_log"
-    qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -machine q35 \
+    "$qemu" -nodefaults -no-user-config -display none -no-reboot \
         "${accel[@]}" -smp "$machine_cpus" -m "$machine_memory" \
         -kernel "$kernel/vmlinuz" -initrd "$machine_dir/initramfs" \
-        -append "console=ttyS0 loglevel=5 panic=-1 mitigations=off random.trust_cpu=on" \
+        -append "console=$console loglevel=5 panic=-1 mitigations=off random.trust_cpu=on" \
         -chardev "file,id=console,path=$machine_log,append=on" -serial chardev:console \
         -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
         -device virtio-9p-pci,fsdev=host,mount_tag=host \

@@ -13,9 +13,31 @@ programs_build() {
         die "the example server does not build; see above"
 }
 
+# programs_for KERNEL: build for its architecture from now on.
+programs_kernel=
+programs_for() {
+    programs_kernel=
+    ! kernel_foreign "$1" || programs_kernel=$1
+}
+
+# programs_folder PROFILE: where the programs are then.
+programs_folder() {
+    local arch
+    if [ -n "$programs_kernel" ]; then
+        arch=$(kernel_arch "$programs_kernel")
+        printf '%s\n' "$(foreign_target "$arch")/$(foreign_triple "$arch")/$1"
+    else
+        printf '%s\n' "$toa_target/$1"
+    fi
+}
+
 # cargo_here COMMAND ARGUMENT...: cargo on this workspace, whatever the current folder is.
 cargo_here() {
     local command=$1
     shift
+    if [ -n "$programs_kernel" ]; then
+        foreign_cargo "$(kernel_value "$programs_kernel" suite)" "$(kernel_arch "$programs_kernel")" "$command" "$@"
+        return
+    fi
     cargo "$command" --manifest-path "$TOA_REPO/Cargo.toml" --locked "$@"
 }

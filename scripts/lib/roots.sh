@@ -89,12 +89,14 @@ private_mounts() {
 }
 
 # root_run SUITE COMMAND...: run it inside the root. The root of $root_beside, if that is set,
-# is then at /opt/beside.
+# is then at /opt/beside, and the folders $root_binds are where they are outside.
 root_beside=
+root_binds=()
 root_run() {
-    local root beside=
+    local root beside='' binds
     root=$(root_folder "$1")
     shift
+    binds=$(printf '%s\n' "${root_binds[@]}")
     if [ -n "$root_beside" ]; then
         beside=$(root_folder "$root_beside")
         mkdir -p "$root/opt/beside"
@@ -102,9 +104,17 @@ root_run() {
     [ ! -e /etc/resolv.conf ] || cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
     # shellcheck disable=SC2016
     private_mounts sh -euc '
-        root=$1 beside=$2
-        shift 2
+        root=$1 beside=$2 binds=$3
+        shift 3
+        each_bind() {
+            printf "%s\n" "$binds" | while IFS= read -r folder; do
+                [ -z "$folder" ] || "$1" "$folder"
+            done
+        }
+        bind() { mkdir -p "$root$1" && mount --rbind "$1" "$root$1"; }
+        unbind() { umount -l "$root$1"; }
         [ -z "$beside" ] || mount --rbind "$beside" "$root/opt/beside"
+        each_bind bind
         mount -t proc proc "$root/proc"
         # Where device nodes may not be made, those of this machine serve.
         [ -c "$root/dev/null" ] || mount --rbind /dev "$root/dev"
@@ -113,8 +123,9 @@ root_run() {
             chroot "$root" "$@" || status=$?
         umount -l "$root/proc"
         [ -z "$beside" ] || umount -l "$root/opt/beside"
+        each_bind unbind
         exit "$status"
-    ' sh "$root" "$beside" "$@"
+    ' sh "$root" "$beside" "$binds" "$@"
 }
 
 # root_refresh SUITE: bring the root's package index up to date.
