@@ -103,17 +103,18 @@ fn a_bad_parameter_is_einval_with_a_clear_line_and_leaves_nothing() {
 #[test]
 fn with_ftrace_off_loading_is_refused_clearly_whatever_the_hook() {
     let _unloaded = module::Unloaded::now();
-    if let Some(_off) = node::ftrace_off() {
-        for parameters in ["", "hook=ftrace", "hook=kprobe"] {
-            let (result, lines) = kernel_log::during(|| module::load(parameters));
-            assert_eq!(result, Err(Errno::EOPNOTSUPP), "{parameters}");
-            assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(lines[0].contains("kernel.ftrace_enabled"), "{lines:?}");
-            module::assert_nothing_left();
-        }
-    } else {
-        println!("this kernel cannot switch ftrace off");
+    let Some(off) = node::ftrace_off() else {
+        node::skip("this kernel cannot switch ftrace off");
+        return;
+    };
+    for parameters in ["", "hook=ftrace", "hook=kprobe"] {
+        let (result, lines) = kernel_log::during(|| module::load(parameters));
+        assert_eq!(result, Err(Errno::EOPNOTSUPP), "{parameters}");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("kernel.ftrace_enabled"), "{lines:?}");
+        module::assert_nothing_left();
     }
+    drop(off);
     module::load("").unwrap();
     World::beside(all_ways_work);
 }
