@@ -170,11 +170,12 @@ fn hooks_by(loaded: &Loaded, by: &str) -> bool {
 }
 
 fn judge_switches(findings: &mut Findings, loaded: &Loaded, switches: Switches) {
-    // A kprobe at a function's entry is carried by ftrace, so it falls silent with it. Where the
-    // kernel has permanent hooks it refuses to switch ftrace off under them.
+    // On x86 a kprobe at a function's entry is carried by ftrace, so it falls silent with it; on
+    // arm64 it is a breakpoint. Where the kernel has permanent hooks it refuses to switch ftrace
+    // off under them.
     let by_ftrace = hooks_by(loaded, "ftrace");
     let by_kprobe = hooks_by(loaded, "kprobe");
-    if by_ftrace || by_kprobe {
+    if by_ftrace || (by_kprobe && !cfg!(target_arch = "aarch64")) {
         match switches.ftrace {
             Some(false) => findings.advise(
                 "kernel",
