@@ -118,6 +118,10 @@ pub fn ftrace_off() -> Option<Sysctl> {
     }
 }
 
+/// Whether a kprobe at a function's entry is ftrace's, and silent while that is off
+/// (`CONFIG_KPROBES_ON_FTRACE`). On arm64 it is a breakpoint of its own, and serves on.
+pub const KPROBES_WANT_FTRACE: bool = cfg!(target_arch = "x86_64");
+
 impl Drop for Sysctl {
     fn drop(&mut self) {
         if let Err(error) = fs::write(&self.path, &self.old) {

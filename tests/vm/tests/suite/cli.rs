@@ -142,7 +142,12 @@ fn load_says_in_plain_words_why_it_failed() {
     let no_module = run(&["load", "--module", "/etc/passwd"]);
     assert_eq!(no_module.code, 2, "{no_module:?}");
     if let Some(_off) = node::ftrace_off() {
-        let off = run(&["load", "--module", &path]);
+        let hook = if node::KPROBES_WANT_FTRACE {
+            "hook=auto"
+        } else {
+            "hook=ftrace"
+        };
+        let off = run(&["load", "--module", &path, hook]);
         assert_eq!(off.code, 5, "{off:?}");
         assert!(off.stderr.contains("ftrace"), "{off:?}");
     }
