@@ -27,7 +27,7 @@ kernel_default() {
 }
 
 kernel_known() {
-    kernel_names | grep -qxF -- "$1"
+    kernel_names | grep -xF -- "$1" >/dev/null
 }
 
 # kernel_value NAME KEY
