@@ -6,6 +6,8 @@
 results_passed=0
 results_failed=0
 results_skipped=0
+# Whether what is passed over elsewhere is still to be run here: the first node does it.
+results_again=1
 
 # test_binaries ARGUMENT...: the executables of `cargo test ARGUMENT...`, one per line.
 test_binaries() {
@@ -28,8 +30,8 @@ with_ignored_tests() {
 # crashed or never ran, and counts as a failure. What was passed over elsewhere and is run
 # here, below a line "Running ... (--ignored)", is skipped no more.
 results_add() {
-    local log=$1 expected=$2 passed failed skipped lines
-    read -r passed failed skipped lines < <(awk '
+    local log=$1 expected=$2 passed failed skipped lines again
+    read -r passed failed skipped lines again < <(awk -v first="$results_again" '
         /^ *Running / { again = /\(--ignored\)$/ }
         # A test that finds that its kernel cannot have it says so, and ends well. It says so in
         # the middle of the line of libtest.
@@ -40,12 +42,14 @@ results_add() {
                 if ($i == "failed;") f = $(i - 1)
                 if ($i == "ignored;") s = $(i - 1)
             }
-            passed += p; failed += f; skipped += again ? -(p + f) : s; lines++
+            passed += p; failed += f; skipped += again ? -first * (p + f) : s; lines++
+            agains += again
         }
-        END { print passed - own, failed + 0, skipped + own, lines + 0 }' "$log")
+        END { print passed - own, failed + 0, skipped + own, lines + 0, agains + 0 }' "$log")
     results_passed=$((results_passed + passed))
     results_failed=$((results_failed + failed))
     results_skipped=$((results_skipped + skipped))
+    [ "$again" -eq 0 ] || results_again=0
     if [ "$lines" -lt "$expected" ]; then
         results_fail $((expected - lines)) "$((expected - lines)) of $expected test binaries gave no result; see $log"
     fi
