@@ -9,6 +9,7 @@
 //! and unload modules of the kernel that they run on.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,7 +85,11 @@ impl Drop for Node {
 type Outcome = (i32, String, String);
 
 fn toa_cli(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_toa-cli"));
+    command(Path::new(env!("CARGO_BIN_EXE_toa-cli")), arguments)
+}
+
+fn command(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .current_dir("/")
@@ -199,18 +204,22 @@ fn wrong_modules_are_told_apart() {
 #[ignore = "loads the module"]
 fn missing_capabilities_are_named() {
     let node = Node::new();
-    let file = node.ours();
+    // The program, the module and the folder that they are in may all be root's own.
+    let public = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in("/run")
+        .unwrap();
+    let program = public.path().join("toa-cli");
+    fs::copy(env!("CARGO_BIN_EXE_toa-cli"), &program).unwrap();
+    let file = public.path().join("toa.ko");
+    fs::write(&file, &node.module).unwrap();
     let nobody = |arguments: &[&str]| {
-        let mut command = toa_cli(arguments);
+        let mut command = command(&program, arguments);
         command.uid(65_534).gid(65_534);
         command
     };
     let mut load = nobody(&["load", "--module"]);
-    // The folder is root's own.
-    let public = Path::new("/run/toa-test.ko");
-    fs::copy(&file, public).unwrap();
-    refused(&run(load.arg(public)), 4, &["CAP_SYS_MODULE"]);
-    fs::remove_file(public).unwrap();
+    refused(&run(load.arg(&file)), 4, &["CAP_SYS_MODULE"]);
     assert_eq!(node.load(&[]).0, 0);
     refused(&run(&mut nobody(&["unload"])), 4, &["CAP_SYS_MODULE"]);
     refused(

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! toa-cli on a real node. It must be on the PATH.
 
-use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use serde_json::Value;
 use toa_cli::wire::toa;
@@ -34,6 +36,14 @@ fn finish(command: &mut Command) -> Run {
 
 fn run(args: &[&str]) -> Run {
     finish(command("toa-cli").args(args))
+}
+
+fn on_path(program: &str) -> PathBuf {
+    let path = env::var_os("PATH").expect("PATH is set");
+    env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{program} is not on the PATH"))
 }
 
 #[track_caller]
@@ -302,8 +312,19 @@ fn unload_says_how_many_connections_lose_their_address() {
 fn a_user_without_rights_is_told_so() {
     const NOBODY: u32 = 65534;
     module::ensure_fresh();
-    let path = load_path();
-    let as_nobody = |args: &[&str]| finish(command("toa-cli").args(args).uid(NOBODY).gid(NOBODY));
+    // The program, the module and the folders that they are in may be root's own.
+    let public = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in("/run")
+        .expect("a folder in /run");
+    let copy = |from: PathBuf, name: &str| {
+        let to = public.path().join(name);
+        fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        to.display().to_string()
+    };
+    let program = copy(on_path("toa-cli"), "toa-cli");
+    let path = copy(node::module_file(), "toa.ko");
+    let as_nobody = |args: &[&str]| finish(command(&program).args(args).uid(NOBODY).gid(NOBODY));
     let status = as_nobody(&["status"]);
     assert_eq!(status.code, 0, "{status:?}");
     for args in [&["check"][..], &["unload"]] {
