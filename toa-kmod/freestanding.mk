@@ -93,7 +93,8 @@ quiet_cmd_toa_rust = RUSTC [M] $@
 	--crate-type lib --emit=obj=$@ $< $(toa-objtool)
 
 $(toa-dir)/bare.o: $(src)/toa-kmod/entry/bare.rs $(wildcard $(src)/toa-kmod/kernel/*.rs) \
-		$(wildcard $(src)/toa-kmod/pure/*.rs) $(toa-dir)/libcompiler_builtins.rmeta FORCE
+		$(wildcard $(src)/toa-kmod/pure/*.rs) \
+		$(wildcard $(src)/toa-kmod/shared/*.rs) $(toa-dir)/libcompiler_builtins.rmeta FORCE
 	$(call if_changed,toa_rust)
 
 targets += toa-kmod/entry/libcore.rmeta toa-kmod/entry/libcompiler_builtins.rmeta

@@ -13,6 +13,10 @@ mod kernel_part;
 #[path = "../pure/mod.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod pure;
+#[path = "../shared/mod.rs"]
+mod shared;
+#[path = "../shared/sync.rs"]
+mod sync;
 
 use core::ffi::c_int;
 use core::panic::PanicInfo;

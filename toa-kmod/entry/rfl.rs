@@ -12,6 +12,10 @@ mod kernel_part;
 #[path = "../pure/mod.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod pure;
+#[path = "../shared/mod.rs"]
+mod shared;
+#[path = "../shared/sync.rs"]
+mod sync;
 
 module! {
     type: Toa,

@@ -7,15 +7,13 @@
 //! a session knows when its socket leaves the connection, and a look-up also compares the network
 //! namespace, the peer and the local port.
 //!
-//! Readers walk a bucket under RCU. Writers hold its lock: the lowest bit of its first pointer, as
-//! in the kernel's `hlist_bl`, so a bucket is one word and nothing else is written. Sessions are
-//! inserted by a hook, with bottom halves off, and removed with interrupts off; neither can be
-//! interrupted by another hook on its CPU, so the lock is free for whoever spins on it soon.
+//! Readers walk a bucket under RCU; writers hold its lock. Sessions are inserted by a hook, with
+//! bottom halves off, and removed with interrupts off; neither can be interrupted by another hook
+//! on its CPU, so the lock is free for whoever spins on it soon.
 
-use core::hint::spin_loop;
 use core::mem::size_of;
-use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::errno::Result;
 use super::shim::{self, toa_flow};
@@ -23,19 +21,19 @@ use crate::backend::{self, Box, BoxedArray};
 use crate::pure::answer::Origin;
 use crate::pure::layout::{Address, Family};
 use crate::pure::policy::Segment;
+use crate::shared::chain::{Chain, Link, Reader};
+use crate::shared::spares::Spares;
 
 /// Buckets; a power of two. 512 KiB of pointers, and short chains up to 100,000 sessions and more.
 const BUCKETS: usize = 1 << 16;
 
-/// The bit of a bucket's word that is its lock.
-const LOCKED: usize = 1;
+/// Sessions for a hook that interrupted the kernel where it cannot allocate (an int3 kprobe runs
+/// in an NMI-like context). Refilled as soon as that context is left. Each CPU may take one before
+/// the work that refills them runs; what is too many is dropped and counted.
+const SPARES: usize = 64;
 
 /// One connection's original address.
-#[repr(C)]
 struct Session {
-    /// Room for the kernel's `rcu_head`, used once the session is unlinked; must come first.
-    rcu: [usize; 2],
-    next: AtomicPtr<Session>,
     sk: usize,
     net: usize,
     peer: [u8; 16],
@@ -52,7 +50,7 @@ struct Session {
     left: AtomicBool,
 }
 
-const _: () = assert!(size_of::<Session>() <= 96);
+const _: () = assert!(size_of::<Link<Session>>() <= 96);
 
 impl Session {
     fn is_of(&self, flow: &toa_flow) -> bool {
@@ -88,6 +86,9 @@ impl RcuReader {
     }
 }
 
+// SAFETY: Sessions are freed by `kfree_rcu`, a grace period after they were taken out.
+unsafe impl Reader for RcuReader {}
+
 impl Drop for RcuReader {
     fn drop(&mut self) {
         // SAFETY: `new` locked.
@@ -112,81 +113,9 @@ impl Drop for IrqsOff {
     }
 }
 
-/// The first pointer of a chain, and the chain's lock in its lowest bit.
-struct Bucket(AtomicUsize);
-
-impl Bucket {
-    fn first(&self) -> *mut Session {
-        (self.0.load(Ordering::Acquire) & !LOCKED) as *mut Session
-    }
-
-    fn lock(&self) -> *mut Session {
-        loop {
-            let word = self.0.load(Ordering::Relaxed);
-            if word & LOCKED == 0
-                && self
-                    .0
-                    .compare_exchange_weak(
-                        word,
-                        word | LOCKED,
-                        Ordering::Acquire,
-                        Ordering::Relaxed,
-                    )
-                    .is_ok()
-            {
-                return word as *mut Session;
-            }
-            spin_loop();
-        }
-    }
-
-    /// Gives the lock back and makes `first` the first of the chain.
-    fn unlock(&self, first: *mut Session) {
-        self.0.store(first as usize, Ordering::Release);
-    }
-}
-
-/// Sessions for a hook that interrupted the kernel where it cannot allocate (an int3 kprobe runs
-/// in an NMI-like context). Refilled as soon as that context is left.
-struct Spares([AtomicPtr<Session>; Spares::COUNT]);
-
-impl Spares {
-    /// Each CPU may take one before the work that refills them runs; what is too many is dropped and
-    /// counted.
-    const COUNT: usize = 64;
-
-    fn take(&self) -> Option<*mut Session> {
-        self.0
-            .iter()
-            .map(|slot| slot.swap(ptr::null_mut(), Ordering::Acquire))
-            .find(|session| !session.is_null())
-    }
-
-    fn refill(&self) {
-        for slot in &self.0 {
-            if !slot.load(Ordering::Relaxed).is_null() {
-                continue;
-            }
-            let Ok(fresh) = backend::new_box_atomic(Session::blank()) else {
-                return;
-            };
-            let fresh = Box::into_raw(fresh);
-            if slot
-                .compare_exchange(ptr::null_mut(), fresh, Ordering::Release, Ordering::Relaxed)
-                .is_err()
-            {
-                // SAFETY: The pointer is ours still: nobody else has seen it.
-                drop(unsafe { Box::from_raw(fresh) });
-            }
-        }
-    }
-}
-
 impl Session {
     fn blank() -> Self {
         Self {
-            rcu: [0; 2],
-            next: AtomicPtr::new(ptr::null_mut()),
             sk: 0,
             net: 0,
             peer: [0; 16],
@@ -215,21 +144,21 @@ pub(super) enum Found {
 
 /// The table.
 pub(super) struct Sessions {
-    buckets: BoxedArray<Bucket, BUCKETS>,
-    spares: Spares,
+    buckets: BoxedArray<Chain<Session>, BUCKETS>,
+    spares: Spares<Link<Session>, SPARES>,
 }
 
 impl Sessions {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            buckets: backend::new_array(|| Bucket(AtomicUsize::new(0)))?,
-            spares: Spares([const { AtomicPtr::new(ptr::null_mut()) }; Spares::COUNT]),
+            buckets: backend::new_array(Chain::new)?,
+            spares: Spares::new(),
         })
     }
 
     /// The bucket of a socket. Sockets are cache-line aligned and come from a few slabs: the
     /// multiplication (by 2^64 / golden ratio, as in `linux/hash.h`) spreads them.
-    fn bucket(&self, sk: usize) -> Option<&Bucket> {
+    fn bucket(&self, sk: usize) -> Option<&Chain<Session>> {
         const SHIFT: u32 = u64::BITS - BUCKETS.trailing_zeros();
         let hash = (sk as u64).wrapping_mul(0x61c8_8646_80b5_83eb) >> SHIFT;
         self.buckets.get(hash as usize)
@@ -241,7 +170,7 @@ impl Sessions {
         let Some(bucket) = self.bucket(sk) else {
             return false;
         };
-        let session = Session {
+        let session = Link::new(Session {
             sk,
             net: flow.net as usize,
             peer: flow.peer,
@@ -254,7 +183,7 @@ impl Sessions {
             kind: origin.kind,
             length: origin.length,
             ..Session::blank()
-        };
+        });
         // SAFETY: No preconditions.
         let new = if unsafe { shim::toa_shim_in_nmi() } == 0 {
             match backend::new_box_atomic(session) {
@@ -268,28 +197,18 @@ impl Sessions {
             let Some(spare) = spare else {
                 return false;
             };
-            // SAFETY: `take` made the spare ours alone; it is a `Session` without a destructor.
+            // SAFETY: `take` made the spare ours alone; it has no destructor.
             unsafe { spare.write(session) };
-            spare
+            spare.as_ptr()
         };
-        let first = bucket.lock();
-        // SAFETY: `new` is ours until `unlock` publishes it.
-        unsafe { (*new).next.store(first, Ordering::Relaxed) };
-        bucket.unlock(new);
+        // SAFETY: `new` is ours alone; `remove` leaves the freeing to RCU.
+        unsafe { bucket.insert(new) };
         true
     }
 
     /// The session of `sk`, if it has one.
-    fn session<'a>(&self, _rcu: &'a RcuReader, sk: usize) -> Option<&'a Session> {
-        let mut at = self.bucket(sk)?.first();
-        // SAFETY: Sessions are freed after a grace period, and `_rcu` is a reader.
-        while let Some(session) = unsafe { at.as_ref() } {
-            if session.sk == sk {
-                return Some(session);
-            }
-            at = session.next.load(Ordering::Acquire);
-        }
-        None
+    fn session<'a>(&self, rcu: &'a RcuReader, sk: usize) -> Option<&'a Session> {
+        self.bucket(sk)?.find(rcu, |session| session.sk == sk)
     }
 
     /// What is known of `sk`, whose connection is `flow`.
@@ -314,62 +233,44 @@ impl Sessions {
             return false;
         };
         // Nearly every socket has none: look before locking.
-        if bucket.first().is_null() {
+        if bucket.is_empty() {
             return false;
         }
         let irqs = IrqsOff::new();
-        let first = bucket.lock();
-        let mut new_first = first;
-        let mut before: Option<&Session> = None;
-        let mut at = first;
-        let mut found = ptr::null_mut();
-        // SAFETY: The chain cannot change under its lock, and holds live sessions only.
-        while let Some(session) = unsafe { at.as_ref() } {
-            let next = session.next.load(Ordering::Relaxed);
-            if session.sk == sk {
-                match before {
-                    Some(before) => before.next.store(next, Ordering::Release),
-                    None => new_first = next,
-                }
-                found = at;
-                break;
-            }
-            before = Some(session);
-            at = next;
-        }
-        bucket.unlock(new_first);
+        let found = bucket.remove(|session| session.sk == sk);
         drop(irqs);
-        if found.is_null() {
+        let Some(found) = found else {
             return false;
-        }
+        };
         // SAFETY: The session came from a kmalloc-backed `Box`, begins with room for an
-        // `rcu_head`, was unlinked here under the lock, and needs no destructor.
-        unsafe { shim::toa_shim_kfree_rcu(found.cast()) };
+        // `rcu_head`, is in no chain any more, and needs no destructor.
+        unsafe { shim::toa_shim_kfree_rcu(found.as_ptr().cast()) };
         true
     }
 
     /// Fills the spares, where it is allowed to allocate atomically.
     pub(super) fn refill(&self) {
-        self.spares.refill();
+        let make = || {
+            let fresh = backend::new_box_atomic(Link::new(Session::blank())).ok()?;
+            NonNull::new(Box::into_raw(fresh))
+        };
+        // SAFETY: What comes back from `refill` came from `make`, and nobody else has seen it.
+        self.spares
+            .refill(make, |fresh| drop(unsafe { Box::from_raw(fresh.as_ptr()) }));
     }
 }
 
 impl Drop for Sessions {
     fn drop(&mut self) {
-        for bucket in self.buckets.iter() {
-            let mut at = bucket.first();
-            while !at.is_null() {
-                // SAFETY: No hook and no reader is left, so what is linked is ours alone.
-                let session = unsafe { Box::from_raw(at) };
-                at = session.next.load(Ordering::Relaxed);
+        for bucket in self.buckets.iter_mut() {
+            while let Some(session) = bucket.pop() {
+                // SAFETY: No hook and no reader is left, so what was linked is ours alone.
+                drop(unsafe { Box::from_raw(session.as_ptr()) });
             }
         }
-        for spare in &self.spares.0 {
-            let spare = spare.load(Ordering::Relaxed);
-            if !spare.is_null() {
-                // SAFETY: A spare is linked nowhere else.
-                drop(unsafe { Box::from_raw(spare) });
-            }
+        while let Some(spare) = self.spares.take() {
+            // SAFETY: `take` made the spare ours alone.
+            drop(unsafe { Box::from_raw(spare.as_ptr()) });
         }
     }
 }

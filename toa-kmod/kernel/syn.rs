@@ -10,15 +10,14 @@
 //! Only the two entry hooks come here, with bottom halves off, so a bucket's lock is never wanted
 //! by somebody who interrupted its holder.
 
-use core::cell::UnsafeCell;
-use core::hint::spin_loop;
-use core::mem::size_of;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::mem::{size_of, size_of_val};
 
 use super::errno::Result;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
-use crate::pure::layout::{Address, Family, Toa};
+use crate::pure::layout::Toa;
+use crate::shared::places::Places;
+use crate::shared::recent::Recent;
 
 /// Buckets; a power of two.
 const BUCKETS: usize = 1 << 11;
@@ -30,92 +29,20 @@ const WAYS: usize = 4;
 /// (`tcp_synack_retries` = 5: 63 seconds).
 const LIFETIME: u32 = 64;
 
-/// One waiting address.
-#[derive(Clone, Copy)]
-struct Slot {
-    /// Whose it is.
-    flow: toa_flow,
-    /// When it came, in seconds since boot.
-    since: u32,
-    client: Address,
-    row: u8,
-    kind: u8,
-    length: u8,
-    used: bool,
-}
-
-impl Slot {
-    fn empty() -> Self {
-        Self {
-            flow: toa_flow::default(),
-            since: 0,
-            client: Address {
-                family: Family::V4,
-                port: [0; 2],
-                addr: [0; 16],
-            },
-            row: 0,
-            kind: 0,
-            length: 0,
-            used: false,
-        }
-    }
-
-    /// Seconds that the address has waited, or none if there is none.
-    fn age(&self, now: u32) -> Option<u32> {
-        let age = elapsed(self.since, now);
-        (self.used && age <= LIFETIME).then_some(age)
+/// Whether it is the same connection; what differs most often comes first.
+impl PartialEq for toa_flow {
+    fn eq(&self, other: &Self) -> bool {
+        self.seq == other.seq
+            && self.peer_port == other.peer_port
+            && self.local_port == other.local_port
+            && self.peer == other.peer
+            && self.local == other.local
+            && self.ifindex == other.ifindex
+            && self.net == other.net
     }
 }
 
-/// Seconds from `then` to `now`. Another CPU may have seen the clock tick that this one has not: a
-/// little below zero is zero.
-fn elapsed(then: u32, now: u32) -> u32 {
-    (now.wrapping_sub(then) as i32).max(0) as u32
-}
-
-fn same(a: &toa_flow, b: &toa_flow) -> bool {
-    a.seq == b.seq
-        && a.peer_port == b.peer_port
-        && a.local_port == b.local_port
-        && a.peer == b.peer
-        && a.local == b.local
-        && a.ifindex == b.ifindex
-        && a.net == b.net
-}
-
-struct Bucket {
-    locked: AtomicU32,
-    slots: UnsafeCell<[Slot; WAYS]>,
-}
-
-// SAFETY: `slots` is reached through `with` only, which holds the lock.
-unsafe impl Sync for Bucket {}
-
-impl Bucket {
-    fn new() -> Self {
-        Self {
-            locked: AtomicU32::new(0),
-            slots: UnsafeCell::new([Slot::empty(); WAYS]),
-        }
-    }
-
-    fn with<R>(&self, work: impl FnOnce(&mut [Slot; WAYS]) -> R) -> R {
-        while self
-            .locked
-            .compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            while self.locked.load(Ordering::Relaxed) != 0 {
-                spin_loop();
-            }
-        }
-        // SAFETY: The lock is held, so this is the only reference.
-        let result = work(unsafe { &mut *self.slots.get() });
-        self.locked.store(0, Ordering::Release);
-        result
-    }
-}
+type Bucket = Places<toa_flow, Toa, WAYS, LIFETIME>;
 
 const _: () = assert!(BUCKETS * size_of::<Bucket>() <= 1 << 20);
 
@@ -124,11 +51,8 @@ pub(super) struct Syns {
     buckets: BoxedArray<Bucket, BUCKETS>,
     /// The key of the hash that chooses a bucket, so that nobody outside can aim at one.
     key: [core::ffi::c_ulong; 2],
-    /// When the newest address came. While that is long ago, connections need not look. Written
-    /// once a second at most, and CPU at most, so it is no contended cache line.
-    newest: AtomicU32,
-    /// Whether an address ever came.
-    ever: AtomicU32,
+    /// When the newest address came. While that is long ago, connections need not look.
+    newest: Recent,
 }
 
 impl Syns {
@@ -139,8 +63,7 @@ impl Syns {
         Ok(Self {
             buckets: backend::new_array(Bucket::new)?,
             key,
-            newest: AtomicU32::new(0),
-            ever: AtomicU32::new(0),
+            newest: Recent::new(),
         })
     }
 
@@ -175,58 +98,22 @@ impl Syns {
         };
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };
-        if self.newest.load(Ordering::Relaxed) != now || self.ever.load(Ordering::Relaxed) == 0 {
-            self.newest.store(now, Ordering::Relaxed);
-            self.ever.store(1, Ordering::Relaxed);
-        }
-        let new = Slot {
-            flow: *flow,
-            since: now,
-            client: toa.client,
-            row: toa.row,
-            kind: toa.kind,
-            length: toa.length,
-            used: true,
-        };
-        bucket.with(|slots| {
-            // The same SYN again, else a free or forgotten place, else the oldest.
-            let place = |slot: &Slot| match slot.age(now) {
-                Some(_) if same(&slot.flow, flow) => u32::MAX,
-                None => u32::MAX - 1,
-                Some(age) => age,
-            };
-            let Some(slot) = slots.iter_mut().max_by_key(|slot| place(slot)) else {
-                return false;
-            };
-            let full = slot.age(now).is_some() && !same(&slot.flow, flow);
-            *slot = new;
-            full
-        })
+        self.newest.note(now);
+        bucket.insert(flow, *toa, now)
     }
 
     /// Takes out what the SYN of `flow` carried.
     pub(super) fn take(&self, flow: &toa_flow, now: u32) -> Option<Toa> {
-        self.bucket(flow)?.with(|slots| {
-            let slot = slots
-                .iter_mut()
-                .find(|slot| slot.age(now).is_some() && same(&slot.flow, flow))?;
-            slot.used = false;
-            Some(Toa {
-                row: slot.row,
-                kind: slot.kind,
-                length: slot.length,
-                client: slot.client,
-            })
-        })
+        self.bucket(flow)?.take(flow, now)
     }
 
     /// Whether any address can be waiting, and the time.
     pub(super) fn waiting(&self) -> Option<u32> {
-        if self.ever.load(Ordering::Relaxed) == 0 {
+        if !self.newest.ever() {
             return None;
         }
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };
-        (elapsed(self.newest.load(Ordering::Relaxed), now) <= LIFETIME).then_some(now)
+        (self.newest.age(now) <= LIFETIME).then_some(now)
     }
 }
