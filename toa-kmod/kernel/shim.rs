@@ -79,6 +79,13 @@ unsafe extern "C" {
     pub fn toa_shim_sockopt_detach();
 }
 unsafe extern "C" {
+    pub fn toa_shim_copy_to_user(
+        to: *mut ::core::ffi::c_void,
+        from: *const ::core::ffi::c_void,
+        bytes: ::core::ffi::c_ulong,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
     pub fn toa_shim_proc_stats_attach() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
@@ -151,13 +158,6 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_preempt_rt() -> __u8;
-}
-unsafe extern "C" {
-    pub fn toa_shim_copy_to_user(
-        to: *mut ::core::ffi::c_void,
-        from: *const ::core::ffi::c_void,
-        bytes: ::core::ffi::c_ulong,
-    ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_alloc(bytes: usize) -> *mut ::core::ffi::c_void;

@@ -14,7 +14,6 @@
 #include <linux/rcupdate.h>
 #include <linux/siphash.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include <net/tcp_states.h>
 
@@ -112,11 +111,6 @@ void toa_shim_random(void *to, size_t bytes)
 u8 toa_shim_preempt_rt(void)
 {
 	return IS_ENABLED(CONFIG_PREEMPT_RT);
-}
-
-int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes)
-{
-	return copy_to_user((void __user __force *)to, from, bytes) ? -EFAULT : 0;
 }
 
 void *toa_shim_percpu_alloc(size_t bytes)

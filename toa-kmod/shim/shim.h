@@ -82,9 +82,13 @@ void toa_shim_hook_quiesce(void);
 int toa_shim_tracepoint_attach(void);
 void toa_shim_tracepoint_detach(void);
 
-/* shim/sockopt.c: nf_register_sockopt() wants a static C object. */
+/*
+ * shim/sockopt.c: nf_register_sockopt() wants a static C object; copying to a
+ * user is inline. The copy is 0, -EFAULT, or -ENOPROTOOPT while the module goes.
+ */
 int toa_shim_sockopt_attach(void);
 void toa_shim_sockopt_detach(void);
+int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
 
 /* shim/proc.c: proc_create_net_single() wants callbacks. */
 int toa_shim_proc_stats_attach(void);
@@ -113,7 +117,6 @@ __u32 toa_shim_seconds(void);
 __u32 toa_shim_hash(const __u64 *words, size_t bytes, const unsigned long key[2]);
 void toa_shim_random(void *to, size_t bytes);
 __u8 toa_shim_preempt_rt(void);
-int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
 void *toa_shim_percpu_alloc(size_t bytes);
 void toa_shim_percpu_free(void *percpu);
 void toa_shim_percpu_inc(void *percpu, size_t index);

@@ -7,17 +7,18 @@
  * nf_sockopt_find() takes a reference on the owner of every entry that it
  * passes, and gives up at one that is being unloaded: with an owner set, a
  * module on its way out makes SO_ORIGINAL_DST and iptables fail for as long as
- * its exit function has not run. So these entries name no owner, and take the
- * reference themselves, once the option is known to be theirs. What that leaves
- * open is a task between nf_sockopt_find() and try_module_get(), or between
- * module_put() and the return; neither place sleeps, so synchronize_rcu_tasks()
- * waits for both. (A kernel without CONFIG_TASKS_RCU has a macro of that name
- * which waits for less; preemptible kernels with kprobes or ftrace have it.)
+ * its exit function has not run. So these entries name no owner. A question is
+ * answered without sleeping, and synchronize_rcu_tasks() waits for every task
+ * inside. Where the answer's page is not at hand, the copy sleeps, under a
+ * reference on the module; what is outside the reference does not. (A kernel
+ * without CONFIG_TASKS_RCU has a macro of that name which waits for less;
+ * preemptible kernels with kprobes or ftrace have it.)
  */
 #include <linux/module.h>
 #include <linux/netfilter.h>
 #include <linux/rcupdate.h>
 #include <linux/socket.h>
+#include <linux/uaccess.h>
 
 #include "compat.h"
 #include "shim.h"
@@ -35,14 +36,35 @@ static bool live;
 
 static int get(struct sock *sk, int name, void __user *user, int *len)
 {
+	/* Pairs with toa_shim_sockopt_attach(). */
+	if (!smp_load_acquire(&live))
+		return -ENOPROTOOPT;
+	return toa_rust_getsockopt(sk, name, (void __force *)user, len);
+}
+
+static noinline int copy_sleeping(void __user *to, const void *from, unsigned long bytes)
+{
 	int ret;
 
-	/* Pairs with toa_shim_sockopt_attach(). */
-	if (!smp_load_acquire(&live) || !try_module_get(THIS_MODULE))
+	if (!try_module_get(THIS_MODULE))
 		return -ENOPROTOOPT;
-	ret = toa_rust_getsockopt(sk, name, (void __force *)user, len);
+	ret = copy_to_user(to, from, bytes) ? -EFAULT : 0;
 	module_put(THIS_MODULE);
 	return ret;
+}
+
+/* For get() only. access_ok() and what follows are macros or inline. */
+int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes)
+{
+	void __user *user = (void __user __force *)to;
+	unsigned long left;
+
+	if (!access_ok(user, bytes))
+		return -EFAULT;
+	pagefault_disable();
+	left = __copy_to_user_inatomic(user, from, bytes);
+	pagefault_enable();
+	return left ? copy_sleeping(user, from, bytes) : 0;
 }
 
 static struct nf_sockopt_ops original = {
@@ -63,13 +85,14 @@ static struct nf_sockopt_ops lookup = {
 
 int toa_shim_sockopt_attach(void)
 {
-	int err = nf_register_sockopt(&original);
+	int err = nf_register_sockopt(&lookup);
 
 	if (err)
 		return err;
-	err = nf_register_sockopt(&lookup);
+	/* The newest is found first. */
+	err = nf_register_sockopt(&original);
 	if (err) {
-		nf_unregister_sockopt(&original);
+		nf_unregister_sockopt(&lookup);
 		synchronize_rcu_tasks();
 		return err;
 	}
@@ -80,7 +103,7 @@ int toa_shim_sockopt_attach(void)
 
 void toa_shim_sockopt_detach(void)
 {
-	nf_unregister_sockopt(&lookup);
 	nf_unregister_sockopt(&original);
+	nf_unregister_sockopt(&lookup);
 	synchronize_rcu_tasks();
 }
