@@ -63,6 +63,20 @@ void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn,
 	}
 }
 
+#if IS_ENABLED(CONFIG_IPV6)
+/* Whoever asks holds no lock, and the socket may be connecting or disconnecting meanwhile. */
+static void put_v6_once(u8 *to, const struct in6_addr *v6)
+{
+	u32 word;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		word = (u32 __force)READ_ONCE(v6->s6_addr32[i]);
+		memcpy(to + 4 * i, &word, 4);
+	}
+}
+#endif
+
 static void sock_flow(const struct sock *sk, struct toa_flow *flow)
 {
 	const struct inet_sock *inet = inet_sk(sk);
@@ -74,8 +88,8 @@ static void sock_flow(const struct sock *sk, struct toa_flow *flow)
 #if IS_ENABLED(CONFIG_IPV6)
 	if (sk->sk_family == AF_INET6) {
 		/* An IPv4 connection of an AF_INET6 socket has these mapped. */
-		memcpy(flow->peer, &sk->sk_v6_daddr, 16);
-		memcpy(flow->local, &sk->sk_v6_rcv_saddr, 16);
+		put_v6_once(flow->peer, &sk->sk_v6_daddr);
+		put_v6_once(flow->local, &sk->sk_v6_rcv_saddr);
 		return;
 	}
 #endif
