@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_void};
 use core::mem::size_of;
 use core::slice;
 
-use super::errno::Error;
+use super::errno::{to_result, Error};
 use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, seq_file, sk_buff, sock, toa_flow, toa_socket};
@@ -43,12 +43,27 @@ pub(super) unsafe extern "C" fn toa_rust_syn(
     options: *const u8,
     len: usize,
 ) {
+    // SAFETY: The caller gives an area of that length.
+    let options = unsafe { slice::from_raw_parts(options, len) };
+    if policy::is_silent(options) {
+        return;
+    }
+    // SAFETY: By this function's contract.
+    unsafe { syn_speaks(listener, syn, options) };
+}
+
+/// A SYN has options beyond the usual. Apart, so that the others do not save registers for it.
+///
+/// # Safety
+///
+/// As for [`toa_rust_syn`].
+#[cold]
+#[inline(never)]
+unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     // SAFETY: The hook is unregistered before the state goes.
     let Some(state) = (unsafe { state() }) else {
         return;
     };
-    // SAFETY: The caller gives an area of that length.
-    let options = unsafe { slice::from_raw_parts(options, len) };
     let Some(toa) = read(state, options, Segment::Syn).toa else {
         return;
     };
@@ -83,8 +98,25 @@ pub(super) unsafe extern "C" fn toa_rust_child(
     };
     // SAFETY: The caller gives an area of that length.
     let options = unsafe { slice::from_raw_parts(options, len) };
-    let ack = read(state, options, Segment::Ack).toa;
+    if policy::is_silent(options) && !state.syns.ever() {
+        state.stats.count(Counter::ChildNoToa);
+        return;
+    }
+    // SAFETY: By this function's contract.
+    unsafe { child_may_know(state, child, options) };
+}
+
+/// A new connection's last segment has options beyond the usual, or its SYN may have had. Apart, so
+/// that the others do not save registers for it.
+///
+/// # Safety
+///
+/// As for [`toa_rust_child`].
+#[cold]
+#[inline(never)]
+unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     let waiting = state.syns.waiting();
+    let ack = read(state, options, Segment::Ack).toa;
     if ack.is_none() && waiting.is_none() {
         state.stats.count(Counter::ChildNoToa);
         return;
@@ -174,12 +206,9 @@ impl Buffer<'_> {
         }
         let bytes = size_of::<T>().min(*self.len as usize);
         // SAFETY: `answer` is readable for `bytes`; the user's pointer is checked by the call.
-        let err = unsafe {
+        to_result(unsafe {
             shim::toa_shim_copy_to_user(self.user, (answer as *const T).cast(), bytes as _)
-        };
-        if err != 0 {
-            return Err(Error::EFAULT);
-        }
+        })?;
         *self.len = bytes as c_int;
         Ok(())
     }

@@ -107,9 +107,14 @@ impl Syns {
         self.bucket(flow)?.take(flow, now)
     }
 
+    /// Whether an address ever came by a SYN.
+    pub(super) fn ever(&self) -> bool {
+        self.newest.ever()
+    }
+
     /// Whether any address can be waiting, and the time.
     pub(super) fn waiting(&self) -> Option<u32> {
-        if !self.newest.ever() {
+        if !self.ever() {
             return None;
         }
         // SAFETY: No preconditions.

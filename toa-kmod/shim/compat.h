@@ -20,6 +20,10 @@
 #define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(regs, n)	ftrace_regs_get_argument(regs, n)
 #define TOA_FTRACE_FL_REGS		0
+#elif defined(TOA_HAVE_FTRACE_REGS_ARGUMENTS)
+#define toa_ftrace_regs			ftrace_regs
+#define toa_ftrace_argument(fregs, n)	regs_get_kernel_argument(&(fregs)->regs, n)
+#define TOA_FTRACE_FL_REGS		0
 #elif defined(TOA_HAVE_FTRACE_REGS)
 #define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(regs, n)	\

@@ -33,42 +33,27 @@ static_assert(sizeof(tcp_child_process((struct sock *)0, (struct sock *)0,
 				       (struct sk_buff *)0)));
 static_assert(sizeof(tcp_disconnect((struct sock *)0, 0)));
 
-/* The TCP option area's limit: a 4-bit header length less the fixed header. */
-#define OPTIONS_MAX	40
-
 /*
- * The option area of a segment that TCP is working on; linear by then on the
- * kernels known, copied into @buf where it is not. skb_header_pointer() is
- * inline.
+ * The option area of a segment that TCP is working on: the whole header is in
+ * the linear part, and its length was checked, before tcp_v4_rcv() and
+ * tcp_v6_rcv() look for a socket (pskb_may_pull()). The functions watched read
+ * it so themselves. tcp_hdr() and tcp_optlen() are inline.
  */
-static __always_inline const u8 *options_of(const struct sk_buff *skb, u8 *buf,
-					    size_t *len)
+static __always_inline const u8 *options_of(const struct sk_buff *skb)
 {
-	*len = tcp_hdrlen(skb) - sizeof(struct tcphdr);
-	return skb_header_pointer(skb, skb_transport_offset(skb) +
-				  sizeof(struct tcphdr), *len, buf);
+	return (const u8 *)(tcp_hdr(skb) + 1);
 }
 
 static __always_inline void conn_request(const struct sock *listener,
 					 struct sk_buff *syn)
 {
-	u8 buf[OPTIONS_MAX];
-	size_t len;
-	const u8 *options = options_of(syn, buf, &len);
-
-	if (options)
-		toa_rust_syn(listener, syn, options, len);
+	toa_rust_syn(listener, syn, options_of(syn), tcp_optlen(syn));
 }
 
 static __always_inline void child_process(const struct sock *child,
 					  const struct sk_buff *skb)
 {
-	u8 buf[OPTIONS_MAX];
-	size_t len;
-	const u8 *options = options_of(skb, buf, &len);
-
-	if (options)
-		toa_rust_child(child, child->sk_state, options, len);
+	toa_rust_child(child, child->sk_state, options_of(skb), tcp_optlen(skb));
 }
 
 #ifdef TOA_HAVE_FTRACE

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use toa_kmod::pure::layout::{v4_mapped, v4_of, Address, Family, Format, Layout, Toa, LAYOUTS};
 use toa_kmod::pure::packet::{Item, Options};
-use toa_kmod::pure::policy::{choose, read, Reading, Segment};
+use toa_kmod::pure::policy::{choose, is_silent, read, Reading, Segment};
 
 const SEGMENTS: [Segment; 2] = [Segment::Syn, Segment::Ack];
 const NOP: u8 = 1;
@@ -204,8 +204,62 @@ fn ordinary_segments_say_nothing() {
             assert_eq!(read(area, segment), Reading::default());
         }
     }
-    assert!(Options::is_plain(&LINUX_ACK));
-    assert!(!Options::is_plain(&LINUX_SYN));
+}
+
+/// The arrangements that are told without a walk: `None` may be any byte.
+fn usual_areas() -> [Vec<Option<u8>>; 5] {
+    let any = |n: usize| vec![None; n];
+    let fixed = |bytes: &[u8]| bytes.iter().copied().map(Some).collect::<Vec<_>>();
+    let timestamps = || [fixed(&[8, 10]), any(8)].concat();
+    let mss = || [fixed(&[2, 4]), any(2)].concat();
+    let window_scale = || [fixed(&[NOP, 3, 3]), any(1)].concat();
+    [
+        vec![],
+        [fixed(&[NOP, NOP]), timestamps()].concat(),
+        [mss(), fixed(&[4, 2]), timestamps(), window_scale()].concat(),
+        [mss(), window_scale(), fixed(&[NOP, NOP, 4, 2])].concat(),
+        [
+            mss(),
+            window_scale(),
+            fixed(&[NOP, NOP]),
+            timestamps(),
+            fixed(&[4, 2, EOL, EOL]),
+        ]
+        .concat(),
+    ]
+}
+
+/// What the hooks pass over unread is what reading finds nothing in, whatever stands in the options.
+#[test]
+fn usual_areas_say_nothing() {
+    for usual in usual_areas() {
+        for any in 0..=u8::MAX {
+            let area: Vec<u8> = usual.iter().map(|byte| byte.unwrap_or(any)).collect();
+            for segment in SEGMENTS {
+                assert!(is_silent(&area), "{area:?}");
+                assert_eq!(read(&area, segment), Reading::default(), "{area:?}");
+            }
+        }
+    }
+    assert!(is_silent(&LINUX_ACK) && is_silent(&LINUX_SYN));
+}
+
+/// One byte off, or one byte more or less, and an area is read.
+#[test]
+fn nothing_else_passes_unread() {
+    for usual in usual_areas() {
+        let area: Vec<u8> = usual.iter().map(|byte| byte.unwrap_or(200)).collect();
+        for (at, _) in usual.iter().enumerate().filter(|(_, byte)| byte.is_some()) {
+            for other in (0..=u8::MAX).filter(|other| *other != area[at]) {
+                let mut area = area.clone();
+                area[at] = other;
+                assert!(!is_silent(&area), "{area:?}");
+            }
+        }
+        assert!(!is_silent(&[&area[..], &[NOP]].concat()));
+        assert!(area.is_empty() || !is_silent(&area[1..]));
+        assert!(area.is_empty() || !is_silent(&area[..area.len() - 1]));
+    }
 }
 
 /// Every area up to 6 bytes over an alphabet that holds what the walk cares about.
