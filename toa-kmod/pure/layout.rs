@@ -55,12 +55,15 @@ const LOWEST_KIND: u8 = {
     lowest
 };
 
-/// The kind and length of an experimental TCP Fast Open option with a cookie of 4 bytes, which looks
-/// like an IPv4 client; kind 254 is shared by experiments (RFC 6994), told by their first two bytes.
-const FAST_OPEN_COOKIE: (u8, u8) = (254, 8);
+/// The kind of TCP Fast Open while it was an experiment. Experiments share it (RFC 6994), and are told
+/// by the first two bytes.
+const FAST_OPEN_KIND: u8 = 254;
 
 /// The first two bytes of that experiment (RFC 7413, section 4.1.1).
 const FAST_OPEN_EXID: [u8; 2] = [0xf9, 0x89];
+
+/// The length of that option with a cookie of 4 bytes, which looks like an IPv4 client.
+const FAST_OPEN_LIKE_V4: u8 = 8;
 
 /// The address family of an [`Address`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +133,8 @@ pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
     if kind < LOWEST_KIND {
         return Verdict::Foreign;
     }
-    if in_syn && (kind, length) == FAST_OPEN_COOKIE && body.starts_with(&FAST_OPEN_EXID) {
+    let fast_open = in_syn && kind == FAST_OPEN_KIND && body.starts_with(&FAST_OPEN_EXID);
+    if fast_open && length == FAST_OPEN_LIKE_V4 {
         return Verdict::Foreign;
     }
     let mut row = 0;
@@ -148,7 +152,7 @@ pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
         }
         row = u8::wrapping_add(row, 1);
     }
-    if LAYOUTS.iter().any(|layout| layout.kind == kind) {
+    if !fast_open && LAYOUTS.iter().any(|layout| layout.kind == kind) {
         Verdict::WrongLength
     } else {
         Verdict::Foreign

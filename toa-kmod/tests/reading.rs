@@ -183,6 +183,14 @@ fn of_two_segments_the_later() {
 /// 254/8 beginning with 0xF989 is what clients before RFC 7413 sent as a Fast Open cookie.
 #[test]
 fn a_fast_open_cookie_in_a_syn_is_no_address() {
+    // A request for a cookie, and one of the usual 8 bytes, look like nothing else.
+    for option in [
+        &[254, 4, 0xf9, 0x89][..],
+        &[254, 12, 0xf9, 0x89, 1, 2, 3, 4, 5, 6, 7, 8],
+    ] {
+        assert_eq!(read(option, Segment::Syn), Reading::default());
+        assert_eq!(read(option, Segment::Ack).malformed, 1);
+    }
     let cookie = [254, 8, 0xf9, 0x89, 1, 2, 3, 4];
     assert_eq!(read(&cookie, Segment::Syn), Reading::default());
     let address = read(&cookie, Segment::Ack).toa.expect("an address");
