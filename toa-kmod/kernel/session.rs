@@ -228,14 +228,18 @@ impl Sessions {
     }
 
     /// Forgets `sk`, which is being destroyed; whether it had a session.
+    #[inline(always)]
     pub(super) fn remove(&self, sk: usize) -> bool {
-        let Some(bucket) = self.bucket(sk) else {
-            return false;
-        };
-        // Nearly every socket has none: look before locking.
-        if bucket.is_empty() {
-            return false;
+        match self.bucket(sk) {
+            // Nearly every socket has none: look before locking.
+            Some(bucket) if !bucket.is_empty() => Self::take_out(bucket, sk),
+            _ => false,
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_out(bucket: &Chain<Session>, sk: usize) -> bool {
         let irqs = IrqsOff::new();
         let found = bucket.remove(|session| session.sk == sk);
         drop(irqs);
