@@ -108,13 +108,15 @@ impl<T> Chain<T> {
         _reader: &'a impl Reader,
         wanted: impl Fn(&T) -> bool,
     ) -> Option<&'a T> {
+        // What orders memory here is the first pointer alone: new links come in front, so all that is
+        // ever reached from one was in the chain before it.
         let mut at = self.first();
         // SAFETY: By the contract of `insert`, no link of the chain is freed before `_reader`.
         while let Some(link) = unsafe { at.as_ref() } {
             if wanted(&link.value) {
                 return Some(&link.value);
             }
-            at = link.next.load(Ordering::Acquire);
+            at = link.next.load(Ordering::Relaxed);
         }
         None
     }
@@ -131,7 +133,7 @@ impl<T> Chain<T> {
             let next = link.next.load(Ordering::Relaxed);
             if wanted(&link.value) {
                 match before {
-                    Some(before) => before.next.store(next, Ordering::Release),
+                    Some(before) => before.next.store(next, Ordering::Relaxed),
                     None => new_first = next,
                 }
                 break;
