@@ -21,8 +21,8 @@ pub fn abi() -> Result<u32, Error> {
     let any = |family| socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     let socket = any(AddressFamily::Inet)
         .or_else(|_| any(AddressFamily::Inet6))
-        .map_err(Error::from_errno)?;
+        .map_err(|errno| Error::from_raw(errno as i32))?;
     let mut version = 0u32;
-    sys::getsockopt(socket.as_fd(), uapi::TOA_SO_ABI, &mut version).map_err(Error::from_errno)?;
+    sys::getsockopt(socket.as_fd(), uapi::TOA_SO_ABI, &mut version)?;
     Ok(version)
 }

@@ -30,12 +30,13 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn from_errno(errno: Errno) -> Self {
-        match errno {
+    /// From the number, since the kernel has some that user space has no names for.
+    pub(crate) fn from_raw(errno: i32) -> Self {
+        match Errno::from_raw(errno) {
             Errno::ENOPROTOOPT => Self::NotLoaded,
             Errno::ENOTCONN => Self::NotConnected,
             Errno::EOPNOTSUPP | Errno::ENOTSOCK => Self::NotTcp,
-            errno => Self::Os(errno.into()),
+            _ => Self::Os(io::Error::from_raw_os_error(errno)),
         }
     }
 
@@ -94,6 +95,15 @@ mod tests {
             Error::check_abi(crate::ABI - 1),
             Err(Error::AbiOlder { module: 0 })
         ));
+    }
+
+    #[test]
+    fn a_number_without_a_name_is_kept() {
+        // ENOTSUPP, which the kernel ought to keep to itself and does not always.
+        let Error::Os(error) = Error::from_raw(524) else {
+            panic!("not an error of the system");
+        };
+        assert_eq!(error.raw_os_error(), Some(524));
     }
 
     #[test]

@@ -92,8 +92,7 @@ pub fn client_addr(socket: impl AsFd) -> io::Result<SocketAddr> {
 
 fn ask(socket: &impl AsFd) -> Result<toa_original, Error> {
     let mut answer = toa_original::default();
-    sys::getsockopt(socket.as_fd(), uapi::TOA_SO_ORIGINAL, &mut answer)
-        .map_err(Error::from_errno)?;
+    sys::getsockopt(socket.as_fd(), uapi::TOA_SO_ORIGINAL, &mut answer)?;
     Error::check_abi(answer.version.into())?;
     Ok(answer)
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
+use crate::error::Error;
 use crate::uapi::toa_original;
 
 /// Structures of plain integers, which the kernel may fill in part or whole.
@@ -28,7 +29,7 @@ pub(crate) fn getsockopt<T: Plain>(
     fd: BorrowedFd<'_>,
     name: u32,
     answer: &mut T,
-) -> Result<usize, Errno> {
+) -> Result<usize, Error> {
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `answer` can be written for `len` bytes, and any bytes make a `T`.
     let result = unsafe {
@@ -40,5 +41,8 @@ pub(crate) fn getsockopt<T: Plain>(
             &mut len,
         )
     };
-    Errno::result(result).map(|_| len as usize)
+    if result < 0 {
+        return Err(Error::from_raw(Errno::last_raw()));
+    }
+    Ok(len as usize)
 }
