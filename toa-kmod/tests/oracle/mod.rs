@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use toa_kmod::pure::layout::{Family, Toa, LAYOUTS};
+use toa_kmod::pure::layout::{self, Family, Toa};
 use toa_kmod::pure::packet::{Item, Options};
-use toa_kmod::pure::policy::{read, Segment};
+use toa_kmod::pure::policy::{self, Segment};
 
 /// One option, by where it lies in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub(crate) fn said(area: &[u8], syn: bool) -> Said {
 
 /// The same, of what the module read.
 pub(crate) fn client_of(toa: &Toa) -> Client {
-    let row = LAYOUTS[usize::from(toa.row)];
+    let row = layout::LAYOUTS[usize::from(toa.row)];
     assert_eq!((row.kind, row.length), (toa.kind, toa.length), "{toa:?}");
     let addr = std::net::Ipv6Addr::from(toa.client.addr);
     let ip = match toa.client.family {
@@ -126,7 +126,7 @@ pub(crate) fn client_of(toa: &Toa) -> Client {
 /// Holds the module's reading of `area` against the one of this file.
 pub(crate) fn hold(area: &[u8], syn: bool) {
     let segment = if syn { Segment::Syn } else { Segment::Ack };
-    let reading = read(area, segment);
+    let reading = policy::read(area, segment);
     let read = Said {
         client: reading.toa.as_ref().map(client_of),
         more: reading.duplicates,

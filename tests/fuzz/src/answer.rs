@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The module's answer, and what libtoa makes of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original};
+use toa_kmod::pure::layout::{Address, Family, v4_mapped};
+use toa_kmod::pure::policy::Segment;
+use toa_kmod::pure::uapi::toa_original;
+
+use crate::bytes::Bytes;
+use crate::kernel::{Reply, answering, socket};
+
+fn family(v6: bool) -> Family {
+    if v6 { Family::V6 } else { Family::V4 }
+}
+
+/// An address as the module keeps it.
+fn kept(bytes: &mut Bytes<'_>, v6: bool) -> [u8; 16] {
+    if v6 {
+        bytes.array()
+    } else {
+        v4_mapped(bytes.array())
+    }
+}
+
+/// An address as a socket of that family shows it.
+fn shown(socket: Family, family: Family, addr: [u8; 16]) -> IpAddr {
+    let [.., a, b, c, d] = addr;
+    match (socket, family) {
+        (Family::V4, Family::V4) => Ipv4Addr::new(a, b, c, d).into(),
+        _ => Ipv6Addr::from(addr).into(),
+    }
+}
+
+/// The structure as bytes.
+fn bytes_of(answer: &toa_original) -> Vec<u8> {
+    let at = std::ptr::from_ref(answer).cast::<u8>();
+    // SAFETY: The structure is of integers alone, without padding (tests/abi).
+    unsafe { std::slice::from_raw_parts(at, size_of::<toa_original>()) }.to_vec()
+}
+
+/// `data` is a connection: its socket's family, its peer, and what is kept of it.
+pub fn check(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let socket_family = family(bytes.flag());
+    let peer = Peer {
+        socket: socket_family,
+        port: bytes.array(),
+        // An AF_INET6 socket has IPv4 peers too, mapped.
+        addr: {
+            let v6 = socket_family == Family::V6 && bytes.flag();
+            kept(&mut bytes, v6)
+        },
+    };
+    let client_family = family(bytes.flag());
+    let client = Address {
+        family: client_family,
+        port: bytes.array(),
+        addr: kept(&mut bytes, client_family == Family::V6),
+    };
+    let origin = Origin {
+        client,
+        segment: if bytes.flag() {
+            Segment::Syn
+        } else {
+            Segment::Ack
+        },
+        kind: bytes.byte(),
+        length: bytes.byte(),
+    };
+    let known = bytes.flag().then_some(&origin);
+
+    let client_port = u16::from_be_bytes(client.port);
+    let client_addr = shown(socket_family, client_family, client.addr);
+    let peer_addr = SocketAddr::new(
+        shown(socket_family, socket_family, peer.addr),
+        u16::from_be_bytes(peer.port),
+    );
+
+    let answer = original(&peer, known);
+    assert_eq!(answer.reserved, [0; 3]);
+    let reply = bytes_of(&answer);
+    assert_eq!(usize::from(answer.size), reply.len());
+    let length = reply.len() as libc::socklen_t;
+    let (heard, _) = answering(Reply::Bytes(reply, length), || libtoa::original(socket()));
+    let heard = heard.expect("an answer of this ABI");
+    match known {
+        None => assert_eq!(heard, None),
+        Some(_) => {
+            let heard = heard.expect("the client");
+            assert_eq!(heard.addr, SocketAddr::new(client_addr, client_port));
+            assert_eq!(heard.peer, peer_addr);
+            assert_eq!((heard.kind, heard.length), (origin.kind, origin.length));
+            let segment = match origin.segment {
+                Segment::Syn => libtoa::Segment::Syn,
+                Segment::Ack => libtoa::Segment::Ack,
+            };
+            assert_eq!(heard.segment, segment);
+        }
+    }
+
+    match nat64(&peer, known) {
+        Ok(answer) => {
+            assert!(known.is_some());
+            assert_eq!((socket_family, client_family), (Family::V4, Family::V6));
+            let words = answer.saddr.map(u32::to_ne_bytes);
+            assert_eq!(words.as_flattened(), client.addr);
+            assert_eq!(answer.sport.to_ne_bytes(), client.port);
+            assert_eq!(answer.pad, [0; 2]);
+        }
+        Err(Refusal::Invalid) => assert_eq!(known, None),
+        Err(Refusal::Fault) => {
+            assert!(known.is_some());
+            assert_ne!((socket_family, client_family), (Family::V4, Family::V6));
+        }
+    }
+}
