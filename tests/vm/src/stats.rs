@@ -101,6 +101,12 @@ impl Difference {
     }
 }
 
+impl From<Difference> for BTreeMap<String, u64> {
+    fn from(difference: Difference) -> Self {
+        difference.0
+    }
+}
+
 impl fmt::Debug for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(&self.0).finish()

@@ -3,6 +3,7 @@
 
 mod carriers;
 mod cli;
+mod fuzz;
 mod life;
 mod lookup_4096;
 mod malformed;
