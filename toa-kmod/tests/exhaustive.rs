@@ -35,7 +35,8 @@ fn pieces() -> Vec<Vec<u8>> {
         option(200, 20),
         option(253, 20),
         option(254, 20),
-        vec![254, 8, 0xf9, 0x89, 1, 2, 3, 4], // a Fast Open cookie, in a SYN
+        vec![254, 8, 0xf9, 0x89, 1, 2, 3, 4], // in a SYN, a Fast Open cookie,
+        vec![254, 4, 0xf9, 0x89],             // and the wish for one
         vec![99, 255],                        // longer than any area
         vec![254, 40],                        // and as long
     ];
@@ -79,6 +80,26 @@ fn every_full_area() {
     let mut seen = 0;
     every_sequence(&mut Vec::new(), &pieces, AREA, &mut seen);
     assert!(seen > 10_000, "{seen}");
+}
+
+/// Every arrangement of what the common systems send, which the hooks pass over at a glance, and of
+/// one option that they must not.
+#[test]
+fn every_arrangement_of_the_usual() {
+    let option =
+        |kind: u8, length: u8| [vec![kind, length], vec![kind; length as usize - 2]].concat();
+    let pieces = [
+        vec![0],
+        vec![1],
+        option(2, 4),
+        option(3, 3),
+        option(4, 2),
+        option(8, 10),
+        option(200, 8),
+    ];
+    let mut seen = 0;
+    every_sequence(&mut Vec::new(), &pieces, 8, &mut seen);
+    assert!(seen > 1_000_000, "{seen}");
 }
 
 /// Every raw area of up to nine bytes over the bytes that steer a walk.

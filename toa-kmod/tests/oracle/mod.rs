@@ -62,8 +62,8 @@ pub(crate) fn sort_of(option: &[u8], syn: bool) -> Sort {
     if ![200, 253, 254].contains(&kind) {
         return Sort::Foreign;
     }
-    // A Fast Open cookie of the time before its RFC.
-    if syn && kind == 254 && length == 8 && option[2] == 0xf9 && option[3] == 0x89 {
+    // Fast Open of the time before its RFC. No cookie is as long as an IPv6 client.
+    if syn && kind == 254 && length != 20 && option[2..].starts_with(&[0xf9, 0x89]) {
         return Sort::Foreign;
     }
     let ip: IpAddr = match length {
