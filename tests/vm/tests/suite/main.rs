@@ -10,6 +10,7 @@ mod malformed;
 mod module;
 mod odd_packets;
 mod own_option;
+mod regressions;
 mod servers;
 mod stats;
 mod table;
