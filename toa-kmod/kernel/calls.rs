@@ -195,16 +195,15 @@ impl Buffer<'_> {
     }
 
     fn holds(&self, bytes: usize) -> bool {
-        usize::try_from(*self.len).is_ok_and(|len| len >= bytes)
+        answer::room(*self.len, bytes, bytes).is_some()
     }
 
     /// Copies `answer`, a structure without padding, as far as the buffer goes but at least
     /// `least` bytes of it, and says how far.
     fn put<T: Copy>(&mut self, answer: &T, least: usize) -> Result<(), Error> {
-        if !self.holds(least) {
+        let Some(bytes) = answer::room(*self.len, least, size_of::<T>()) else {
             return Err(Error::EINVAL);
-        }
-        let bytes = size_of::<T>().min(*self.len as usize);
+        };
         // SAFETY: `answer` is readable for `bytes`; the user's pointer is checked by the call.
         to_result(unsafe {
             shim::toa_shim_copy_to_user(self.user, (answer as *const T).cast(), bytes as _)

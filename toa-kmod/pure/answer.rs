@@ -80,6 +80,13 @@ pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
     answer
 }
 
+/// How many bytes of an answer of `whole` go into a buffer of `asked`, as the caller's signed number
+/// has it; `None` where it must hold `least` and does not.
+pub fn room(asked: i32, least: usize, whole: usize) -> Option<usize> {
+    let asked = usize::try_from(asked).ok()?;
+    (asked >= least).then(|| whole.min(asked))
+}
+
 /// The answer to `TOA_SO_GET_LOOKUP` (4096), to the letter of its first implementation: an IPv6
 /// client on an AF_INET socket, and nothing else.
 ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! From what is known of a connection to the structures that servers read.
 
-use toa_kmod::pure::answer::{nat64, original, Origin, Peer, Refusal};
+use toa_kmod::pure::answer::{nat64, original, room, Origin, Peer, Refusal};
 use toa_kmod::pure::layout::{v4_mapped, Address, Family};
 use toa_kmod::pure::policy::Segment;
 use toa_kmod::pure::uapi::{toa_original, TOA_ABI_VERSION};
@@ -88,6 +88,24 @@ fn syn_and_ack_are_told_apart() {
         ..origin(Family::V4)
     };
     assert_eq!(original(&peer(Family::V4), Some(&by_syn)).segment, 1);
+}
+
+#[test]
+fn an_answer_is_cut_to_its_buffer() {
+    for (asked, bytes) in [
+        (i32::MIN, None),
+        (-1, None),
+        (0, None),
+        (47, None),
+        (48, Some(48)),
+        (59, Some(59)),
+        (60, Some(60)),
+        (61, Some(60)),
+        (i32::MAX, Some(60)),
+    ] {
+        assert_eq!(room(asked, 48, 60), bytes, "{asked}");
+    }
+    assert_eq!(room(0, 0, 4), Some(0));
 }
 
 #[test]

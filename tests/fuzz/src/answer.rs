@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original};
+use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original, room};
 use toa_kmod::pure::layout::{Address, Family, v4_mapped};
 use toa_kmod::pure::policy::Segment;
 use toa_kmod::pure::uapi::toa_original;
@@ -40,7 +40,19 @@ fn bytes_of(answer: &toa_original) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(at, size_of::<toa_original>()) }.to_vec()
 }
 
-/// `data` is a connection: its socket's family, its peer, and what is kept of it.
+/// A buffer of any size, for an answer that must have its first `least` bytes there.
+fn check_room(asked: i32, least: usize) {
+    let whole = size_of::<toa_original>();
+    match room(asked, least, whole) {
+        None => assert!(asked < 0 || (asked as u32) < least as u32),
+        Some(bytes) => {
+            assert!(asked >= 0 && asked as usize >= least);
+            assert_eq!(bytes, [asked as usize, whole].into_iter().min().unwrap());
+        }
+    }
+}
+
+/// `data` is a connection: its socket's family, its peer, what is kept of it; and a buffer's size.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let socket_family = family(bytes.flag());
@@ -82,6 +94,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(answer.reserved, [0; 3]);
     let reply = bytes_of(&answer);
     assert_eq!(usize::from(answer.size), reply.len());
+    check_room(i32::from_le_bytes(bytes.array()), bytes.byte().into());
     let length = reply.len() as libc::socklen_t;
     let (heard, _) = answering(Reply::Bytes(reply, length), || libtoa::original(socket()));
     let heard = heard.expect("an answer of this ABI");
