@@ -115,20 +115,42 @@ pub struct Toa {
     pub client: Address,
 }
 
+/// A TOA option, recognised and not taken apart yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried<'a> {
+    row: u8,
+    layout: Layout,
+    body: &'a [u8],
+}
+
+impl Carried<'_> {
+    /// Takes it apart. Never `None`: a row's length is that of its format. Not inlined, since the
+    /// compiler then keeps each byte of the address in a place of its own.
+    #[inline(never)]
+    pub fn toa(&self) -> Option<Toa> {
+        Some(Toa {
+            row: self.row,
+            kind: self.layout.kind,
+            length: self.layout.length,
+            client: address(self.layout.format, self.body)?,
+        })
+    }
+}
+
 /// What an option turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Verdict<'a> {
     /// A TOA option.
-    Toa(Toa),
+    Toa(Carried<'a>),
     /// Somebody else's option.
     Foreign,
     /// A kind of the table with a length that none of its rows has.
     WrongLength,
 }
 
-/// Reads one option; `in_syn` tells whether its segment is a SYN, where kind 254 may be a Fast Open
+/// Recognises one option; `in_syn` tells whether its segment is a SYN, where kind 254 may be a Fast Open
 /// cookie.
-pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
+pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict<'_> {
     // Ordinary segments carry kinds below every row's.
     if kind < LOWEST_KIND {
         return Verdict::Foreign;
@@ -140,15 +162,11 @@ pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
     let mut row = 0;
     for layout in &LAYOUTS {
         if layout.kind == kind && layout.length == length {
-            return match address(layout.format, body) {
-                Some(client) => Verdict::Toa(Toa {
-                    row,
-                    kind,
-                    length,
-                    client,
-                }),
-                None => Verdict::WrongLength,
-            };
+            return Verdict::Toa(Carried {
+                row,
+                layout: *layout,
+                body,
+            });
         }
         row = u8::wrapping_add(row, 1);
     }
@@ -161,13 +179,17 @@ pub fn decode(kind: u8, length: u8, body: &[u8], in_syn: bool) -> Verdict {
 
 fn address(format: Format, body: &[u8]) -> Option<Address> {
     let (port, addr) = body.split_first_chunk::<2>()?;
-    let (family, addr) = match format {
-        Format::ClientV4 => (Family::V4, v4_mapped(addr.try_into().ok()?)),
-        Format::ClientV6 => (Family::V6, addr.try_into().ok()?),
-    };
-    Some(Address {
-        family,
-        port: *port,
-        addr,
-    })
+    let port = *port;
+    match format {
+        Format::ClientV4 => Some(Address {
+            family: Family::V4,
+            port,
+            addr: v4_mapped(addr.try_into().ok()?),
+        }),
+        Format::ClientV6 => Some(Address {
+            family: Family::V6,
+            port,
+            addr: addr.try_into().ok()?,
+        }),
+    }
 }

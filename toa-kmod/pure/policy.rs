@@ -38,19 +38,22 @@ pub fn read(area: &[u8], segment: Segment) -> Reading {
     if is_silent(area) {
         return reading;
     }
+    let mut first = None;
     for item in Options::new(area) {
         match item {
             Item::Option { kind, length, body } => {
                 match decode(kind, length, body, segment == Segment::Syn) {
                     Verdict::Foreign => {}
                     Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
-                    Verdict::Toa(toa) if reading.toa.is_none() => reading.toa = Some(toa),
+                    Verdict::Toa(carried) if first.is_none() => first = Some(carried),
                     Verdict::Toa(_) => reading.duplicates = reading.duplicates.wrapping_add(1),
                 }
             }
             Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
         }
     }
+    // Taken apart once, and not in the loop, which would carry every byte of it along.
+    reading.toa = first.and_then(|carried| carried.toa());
     reading
 }
 

@@ -14,14 +14,14 @@
 
 #include "shim.h"
 
-static void put_v4_mapped(u8 *to, __be32 v4)
+static __always_inline void put_v4_mapped(u8 *to, __be32 v4)
 {
 	memset(to, 0, 10);
 	memset(to + 10, 0xff, 2);
 	memcpy(to + 12, &v4, 4);
 }
 
-static void put_port(u8 *to, __be16 port)
+static __always_inline void put_port(u8 *to, __be16 port)
 {
 	memcpy(to, &port, 2);
 }
@@ -65,7 +65,7 @@ void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn,
 
 #if IS_ENABLED(CONFIG_IPV6)
 /* Whoever asks holds no lock, and the socket may be connecting or disconnecting meanwhile. */
-static void put_v6_once(u8 *to, const struct in6_addr *v6)
+static __always_inline void put_v6_once(u8 *to, const struct in6_addr *v6)
 {
 	u32 word;
 	int i;
@@ -77,7 +77,7 @@ static void put_v6_once(u8 *to, const struct in6_addr *v6)
 }
 #endif
 
-static void sock_flow(const struct sock *sk, struct toa_flow *flow)
+static __always_inline void sock_flow(const struct sock *sk, struct toa_flow *flow)
 {
 	const struct inet_sock *inet = inet_sk(sk);
 

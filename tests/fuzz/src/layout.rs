@@ -12,10 +12,13 @@ pub fn check(data: &[u8]) {
     let (syn, kind, length) = (bytes.flag(), bytes.byte(), bytes.byte());
     let body = bytes.0;
     let sort = match decode(kind, length, body, syn) {
-        Verdict::Toa(toa) => {
-            assert_eq!((toa.kind, toa.length), (kind, length));
-            Sort::Client(client_of(&toa))
-        }
+        Verdict::Toa(carried) => match carried.toa() {
+            Some(toa) => {
+                assert_eq!((toa.kind, toa.length), (kind, length));
+                Sort::Client(client_of(&toa))
+            }
+            None => Sort::Broken,
+        },
         Verdict::Foreign => Sort::Foreign,
         Verdict::WrongLength => Sort::Broken,
     };
