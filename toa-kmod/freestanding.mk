@@ -3,8 +3,8 @@
 # The Rust half without the kernel's Rust support: `core` from rust-src, compiled for the kernel's
 # way of running code, and the crate on top of it. Part of Kbuild.
 #
-# Only core's metadata is made. The crate uses of core what is compiled into it; symbols.allow sees
-# to it that nothing else is left over.
+# Only core's metadata is made. What the crate uses of core is compiled into it, panics included,
+# whose common end alone stays undefined: symbols.allow has neither that nor anything else of core.
 
 toa-dir := $(obj)/toa-kmod/entry
 toa-rustc := $(or $(RUSTC),rustc)
