@@ -7,37 +7,53 @@ module_path() {
     printf '%s\n' "$(kernel_folder "$1")/toa.ko"
 }
 
-# module_build NAME: bring the module up to date. The sources are copied with their times,
-# so kbuild makes again only what has changed, and the tree stays clean.
-module_build() {
-    local name=$1 folder suite build ko there arguments=()
+# module_sources NAME BUILD: all that makes the module, in the folder BUILD of the kernel's build
+# root. The sources are copied with their times, so kbuild makes again only what has changed, and
+# the tree stays clean. What is already there of another package of the kernel goes: its headers
+# may be older than objects made from those before, which make would then take for up to date.
+module_sources() {
+    local stamp there
     need_packages rsync
-    folder=$(kernel_folder "$name")
+    stamp=$(kernel_folder "$1")/stamp
+    there=$(root_folder "$(kernel_value "$1" suite)")$2
+    cmp --silent "$stamp" "$there/.toa-kernel" || rm -rf "$there"
+    mkdir -p "$there"
+    cp "$stamp" "$there/.toa-kernel"
+    rsync --archive --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
+        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
+}
+
+# module_make NAME BUILD: Kbuild there.
+module_make() {
+    local name=$1 build=$2 suite root_beside='' arguments=()
     suite=$(kernel_value "$name" suite)
-    build=/build/$name
     arguments=("TOA_RUST=$(kernel_value "$name" rust)")
     if [ "$(kernel_rust_suite "$name")" != "$suite" ]; then
         root_beside=$(kernel_rust_suite "$name")
         arguments+=("RUSTC=$(rustc_beside)")
     fi
+    root_run "$suite" make -C "$(<"$(kernel_folder "$name")/headers")" M="$build" "${arguments[@]}" modules
+}
+
+# module_build NAME: bring the module up to date.
+module_build() {
+    local name=$1 build=/build/$1 built ko
     ko=$(module_path "$name")
-    there=$(root_folder "$suite")$build
-    # Files of a new package may be older than objects made from the old one, which make
-    # would then take for up to date.
-    cmp --silent "$folder/stamp" "$there/.toa-kernel" || rm -rf "$there"
-    mkdir -p "$there"
-    cp "$folder/stamp" "$there/.toa-kernel"
-    rsync --archive --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
-        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
-    logged "module-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
-        die "toa.ko does not build for $name; see above"
-    root_beside=
+    built=$(root_folder "$(kernel_value "$name" suite)")$build/toa.ko
+    module_sources "$name" "$build"
+    logged "module-$name" module_make "$name" "$build" || die "toa.ko does not build for $name; see above"
     # modpost and objtool warn and go on.
     if grep -i 'warning' "$TOA_CACHE/log/module-$name.log" >&2; then
         die "the build for $name is not silent; see above, or $TOA_CACHE/log/module-$name.log"
     fi
     # A machine that is running may be reading the old one.
-    cmp --silent "$there/toa.ko" "$ko" || { cp "$there/toa.ko" "$ko.new" && mv "$ko.new" "$ko"; }
+    cmp --silent "$built" "$ko" || { cp "$built" "$ko.new" && mv "$ko.new" "$ko"; }
+}
+
+# module_describe NAME: what modinfo says of it, for people.
+module_describe() {
+    /sbin/modinfo "$(module_path "$1")" |
+        grep -E '^(version|license|description|srcversion|depends|retpoline|name|vermagic|parm):'
 }
 
 # rustc_beside: the compiler of the root at /opt/beside, with the libraries of that root: it may

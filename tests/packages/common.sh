@@ -1,11 +1,10 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# What the tests of the packages share: roots that stand for nodes, and results as libtest
-# prints them, so that scripts/test can add them up.
+# What the tests of the packages share: roots that stand for nodes.
 
-# shellcheck source=../../scripts/lib/all.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib/all.sh"
+# shellcheck source=../try.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../try.sh"
 
 # A node has what its packages brought and nothing else, so the build roots will not do.
 root_folder() {
@@ -15,53 +14,6 @@ root_folder() {
 # Where a node's newer kernels come from.
 kernel_archives() {
     printf '%s\n' "$1-backports"
-}
-
-tests_passed=0
-tests_failed=0
-
-# try NAME COMMAND...: one test; the command's output is shown where it fails.
-try() {
-    local name=$1 log=$TOA_CACHE/log/test-packages.log status=0
-    shift
-    # A command whose status is asked for does not stop at its first error by itself.
-    (set +e && (set -e && "$@")) >"$log" 2>&1 </dev/null || status=$?
-    if [ "$status" -eq 0 ]; then
-        tests_passed=$((tests_passed + 1))
-        printf 'test %s ... ok\n' "$name"
-    else
-        tests_failed=$((tests_failed + 1))
-        printf 'test %s ... FAILED\n' "$name"
-        sed 's/^/    /' "$log"
-    fi
-}
-
-# tests_end: the last line, and the exit status.
-tests_end() {
-    local word=ok
-    [ "$tests_failed" -eq 0 ] || word=FAILED
-    printf '\ntest result: %s. %d passed; %d failed; 0 ignored\n' "$word" "$tests_passed" "$tests_failed"
-    [ "$tests_failed" -eq 0 ]
-}
-
-# expect TEXT FILE: the file has the text.
-expect() {
-    grep -qF -- "$1" "$2" && return
-    echo "no '$1' in:"
-    cat "$2"
-    return 1
-}
-
-# refused STATUS COMMAND...: the command ends with that status; what it said is in $said.
-refused() {
-    local wanted=$1 status=0
-    shift
-    said=$(mktemp)
-    "$@" >"$said" 2>&1 || status=$?
-    [ "$status" -eq "$wanted" ] && return
-    echo "status $status, not $wanted: $*"
-    cat "$said"
-    return 1
 }
 
 # node_prepare SUITE: a root with an index of today.
