@@ -26,6 +26,18 @@ const SOURCES: [&str; 3] = ["Cargo.toml", "Kbuild", "toa-kmod"];
 /// The version whose source belongs to this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What has the module loaded at boot, as the packages bring it.
+const LOAD: &str = include_str!("../../../deploy/modules-load.d/toa.conf");
+
+/// The folders that systemd-modules-load reads, the one for whoever owns the machine first.
+const LOAD_FOLDERS: [&str; 5] = [
+    "etc/modules-load.d",
+    "run/modules-load.d",
+    "usr/local/lib/modules-load.d",
+    "usr/lib/modules-load.d",
+    "lib/modules-load.d",
+];
+
 /// How many lines of a failed build are quoted.
 const QUOTED: usize = 6;
 
@@ -51,7 +63,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Install it too: /lib/modules/VERSION/updates/toa.ko, and depmod
+    /// Install it too: /lib/modules/VERSION/updates/toa.ko and depmod; and have it loaded at boot
     #[arg(long)]
     install: bool,
 }
@@ -80,6 +92,9 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
     }
     if args.install {
         placed.push(plan.install(host, &built.module)?);
+        if let Some(path) = load_at_boot(host)? {
+            note(&format!("{} has it loaded at boot", path.display()));
+        }
     }
     super::print(&format!(
         "toa {} for {} (Rust: {}): {}\n",
@@ -372,6 +387,22 @@ impl Plan {
             ))),
         }
     }
+}
+
+/// Has the module loaded at boot; the file for it, where there was none. Any file of that name is
+/// somebody's decision, a link to /dev/null above all.
+fn load_at_boot(host: &Host) -> Result<Option<PathBuf>, Failure> {
+    let file = |folder: &str| host.path(folder).join("toa.conf");
+    if LOAD_FOLDERS
+        .iter()
+        .any(|folder| file(folder).symlink_metadata().is_ok())
+    {
+        return Ok(None);
+    }
+    let path = file(LOAD_FOLDERS[0]);
+    fs::create_dir_all(host.path(LOAD_FOLDERS[0])).map_err(|error| unwritable(&path, &error))?;
+    place(LOAD.as_bytes(), &path)?;
+    Ok(Some(path))
 }
 
 /// A module, built.
@@ -1056,6 +1087,27 @@ mod tests {
         assert_eq!(text("warning: something"), None);
         assert_eq!(text("    note: indented"), None);
         assert_eq!(text("  --> src/lib.rs"), None);
+    }
+
+    #[test]
+    fn loading_at_boot_is_set_up_once() {
+        let (root, host) = machine(&[], silent);
+        let path = root.path().join("etc/modules-load.d/toa.conf");
+        assert_eq!(load_at_boot(&host).unwrap(), Some(path.clone()));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().any(|line| line == "toa"), "{text}");
+        assert_eq!(load_at_boot(&host).unwrap(), None);
+    }
+
+    #[test]
+    fn whoever_keeps_the_module_from_loading_at_boot_is_obeyed() {
+        let (root, host) = machine(&[], silent);
+        let folder = root.path().join("etc/modules-load.d");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.join("toa.conf")).unwrap();
+        assert_eq!(load_at_boot(&host).unwrap(), None);
+        let (_root, packaged) = machine(&[("usr/lib/modules-load.d/toa.conf", "toa\n")], silent);
+        assert_eq!(load_at_boot(&packaged).unwrap(), None);
     }
 
     #[test]

@@ -31,6 +31,10 @@ pub(super) const FOLDERS: [&str; 3] = ["extra", "updates/dkms", "updates"];
 /// The names that the module's file can have, the plain one first.
 pub(super) const NAMES: [&str; 4] = ["toa.ko", "toa.ko.xz", "toa.ko.zst", "toa.ko.gz"];
 
+/// How a module for the running kernel comes about.
+const BUILD: &str = "build it for the running kernel: toa-cli build --install, or dkms autoinstall where \
+                     toa-dkms is installed";
+
 /// The arguments of `toa-cli load`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -235,7 +239,7 @@ fn find(host: &Host, named: Option<&Path>) -> Result<PathBuf, Failure> {
             FOLDERS.join(",")
         ),
     )
-    .next("build it for this kernel (toa-cli build), or name it: toa-cli load --module PATH"))
+    .next(format!("{BUILD}; or name it: toa-cli load --module PATH")))
 }
 
 /// The module's file, open.
@@ -543,9 +547,7 @@ fn wrong_kernel(context: &Context) -> Failure {
         ),
         _ => format!("the kernel {release} does not accept the format of {shown}"),
     };
-    Failure::new(Exit::Unsupported, what).next(format!(
-        "build it for the running kernel: make -C /lib/modules/{release}/build M=$PWD modules"
-    ))
+    Failure::new(Exit::Unsupported, what).next(BUILD)
 }
 
 fn missing_symbol(context: &Context) -> Failure {
@@ -562,11 +564,12 @@ fn missing_symbol(context: &Context) -> Failure {
     match &context.depends {
         Some(depends) => {
             let first = depends.replace(',', " ");
-            failure.next(format!("load what it depends on first: modprobe -a {first}"))
+            failure.next(format!(
+                "load what it depends on first: modprobe -a {first}"
+            ))
         }
         None => failure.next(format!(
-            "build it for the running kernel (make -C /lib/modules/{release}/build M=$PWD modules); \
-             where that was done, this kernel lacks a feature (see the requirements in the README)"
+            "{BUILD}; where that was done, this kernel lacks a feature (README.md: which kernels)"
         )),
     }
 }
@@ -824,6 +827,7 @@ mod tests {
             );
             assert_eq!(failure.exit, Exit::Unsupported);
             assert!(failure.what.contains("another build"));
+            assert!(failure.next.unwrap().contains("toa-cli build"));
             assert_eq!(failure.log, log);
         }
     }
