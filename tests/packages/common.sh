@@ -56,3 +56,38 @@ has_module() {
     root_run "$suite" depmod "$release"
     root_run "$suite" modinfo -k "$release" --field filename toa
 }
+
+# holds_in_machine KERNEL RELEASE FILE: the module, built on a node for a kernel of
+# tests/kernels.toml, is loaded in a machine that runs that kernel, tells connections their
+# clients, and is unloaded.
+holds_in_machine() {
+    local kernel=$1 release=$2 file=$3 status=0
+    # The node's index is of today, so the machine's kernel must not be of yesterday.
+    [ "$(cat "$(kernel_folder "$kernel")/release" 2>/dev/null)" = "$release" ] ||
+        rm -f "$(kernel_folder "$kernel")/checked"
+    # scripts/vm takes the cache's lock itself. It is not ours alone to close: try runs in a subshell.
+    flock --unlock 9
+    "$TOA_REPO/scripts/vm" --kernel "$kernel" --no-load --module "$file" -- "$TOA_REPO/tests/brief" || status=$?
+    flock 9
+    return "$status"
+}
+
+# kernel_from SUITE ARCHIVE: the kernel of tests/kernels.toml that comes from there, if one does.
+kernel_from() {
+    local name
+    kernel_names | while read -r name; do
+        if [ "$(kernel_value "$name" suite) $(kernel_value "$name" archive)" = "$1 $2" ] &&
+            [ "$(kernel_value "$name" image)" = linux-image-amd64 ]; then
+            echo "$name"
+            return
+        fi
+    done
+}
+
+# module_installed SUITE RELEASE: the file that modprobe would take on the node.
+module_installed() {
+    local root file
+    root=$(root_folder "$1")
+    file=$(root_run "$1" modinfo -k "$2" --field filename toa)
+    printf '%s\n' "$root$file"
+}
