@@ -2,6 +2,7 @@
 
 //! What the module registers with the kernel. Each registration is an object; dropping it undoes
 //! it, and returns only when no callback of it is running where the kernel's call promises that.
+//! For the others there is [`Quiesce`], one wait for all of them.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -165,7 +166,7 @@ impl Drop for EntryHook {
     }
 }
 
-/// Dropped after the [`EntryHook`]s: waits until no task is inside them.
+/// Dropped after the [`Sockopts`] and the [`EntryHook`]s: waits until no task is inside them.
 pub(super) struct Quiesce;
 
 impl Drop for Quiesce {
@@ -207,7 +208,7 @@ registration!(
     toa_shim_tracepoint_attach, toa_shim_tracepoint_detach
 );
 registration!(
-    /// The options that `getsockopt` answers.
+    /// The options that `getsockopt` answers; [`Quiesce`] waits for who is inside.
     Sockopts, "getsockopt (is another toa module loaded?)",
     toa_shim_sockopt_attach, toa_shim_sockopt_detach
 );

@@ -192,8 +192,9 @@ u8 toa_shim_kprobe_needs_ftrace(u32 hook)
 
 /*
  * Waits until no task is between a hook's trampoline and the end of its
- * callback. Unregistering waits for most of it already; 5.4 does not while
- * ftrace is switched off. synchronize_rcu_tasks() is a macro on some kernels.
+ * callback, or on its way in or out of the sockopts' (sockopt.c). Unregistering
+ * a hook waits for most of the former already; 5.4 does not while ftrace is
+ * switched off. synchronize_rcu_tasks() is a macro on some kernels.
  */
 void toa_shim_hook_quiesce(void)
 {

@@ -8,15 +8,15 @@
  * passes, and gives up at one that is being unloaded: with an owner set, a
  * module on its way out makes SO_ORIGINAL_DST and iptables fail for as long as
  * its exit function has not run. So these entries name no owner. A question is
- * answered without sleeping, and synchronize_rcu_tasks() waits for every task
- * inside. Where the answer's page is not at hand, the copy sleeps, under a
- * reference on the module; what is outside the reference does not. (A kernel
- * without CONFIG_TASKS_RCU has a macro of that name which waits for less;
- * preemptible kernels with kprobes or ftrace have it.)
+ * answered without sleeping, so the synchronize_rcu_tasks() of
+ * toa_shim_hook_quiesce(), which comes before the state and the text go, waits
+ * for every task inside. Where the answer's page is not at hand, the copy
+ * sleeps, under a reference on the module; what is outside the reference does
+ * not. (A kernel without CONFIG_TASKS_RCU has a macro of that name which waits
+ * for less; preemptible kernels with kprobes or ftrace have it.)
  */
 #include <linux/module.h>
 #include <linux/netfilter.h>
-#include <linux/rcupdate.h>
 #include <linux/socket.h>
 #include <linux/uaccess.h>
 
@@ -93,7 +93,6 @@ int toa_shim_sockopt_attach(void)
 	err = nf_register_sockopt(&original);
 	if (err) {
 		nf_unregister_sockopt(&lookup);
-		synchronize_rcu_tasks();
 		return err;
 	}
 	/* Pairs with get(). */
@@ -101,9 +100,9 @@ int toa_shim_sockopt_attach(void)
 	return 0;
 }
 
+/* Who is still on the way in or out is waited for by toa_shim_hook_quiesce(). */
 void toa_shim_sockopt_detach(void)
 {
 	nf_unregister_sockopt(&original);
 	nf_unregister_sockopt(&lookup);
-	synchronize_rcu_tasks();
 }
