@@ -142,6 +142,19 @@ impl EntryHook {
     }
 }
 
+/// A kprobe registers while all of them are switched off, and never fires. Called once, when every
+/// hook is attached.
+pub(super) fn refuse_silent_kprobes() -> Result {
+    let by_kprobe = |hook: u32| attached(hook) == Some(How::Kprobe);
+    // SAFETY: Module load may sleep.
+    if !HOOKS.into_iter().any(by_kprobe) || unsafe { shim::toa_shim_kprobes_silent() } == 0 {
+        return Ok(());
+    }
+    let why = "kprobes are switched off (echo 1 > /sys/kernel/debug/kprobes/enabled)";
+    backend::log_error("not loaded", why, 0);
+    Err(Error::EOPNOTSUPP)
+}
+
 fn refused(hook: u32, errno: i32) -> Error {
     let why = if errno == Error::EBUSY.to_errno() {
         "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"

@@ -140,6 +140,7 @@ impl Module {
         let disconnect = EntryHook::register(shim::TOA_HOOK_DISCONNECT, wish)?;
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
+        hooks::refuse_silent_kprobes()?;
         let stats = hooks::ProcStats::register()?;
         let status = hooks::ProcStatus::register()?;
         let sockopts = hooks::Sockopts::register()?;

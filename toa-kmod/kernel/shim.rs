@@ -67,6 +67,9 @@ unsafe extern "C" {
     pub fn toa_shim_hook_quiesce();
 }
 unsafe extern "C" {
+    pub fn toa_shim_kprobes_silent() -> __u8;
+}
+unsafe extern "C" {
     pub fn toa_shim_tracepoint_attach() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {

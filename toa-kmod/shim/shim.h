@@ -78,6 +78,9 @@ __u64 toa_shim_kprobe_missed(__u32 hook);
 __u8 toa_shim_kprobe_needs_ftrace(__u32 hook);
 void toa_shim_hook_quiesce(void);
 
+/* shim/selftest.c: register_kprobe() wants static C objects. */
+__u8 toa_shim_kprobes_silent(void);
+
 /* shim/tracepoint.c: tracepoints are found by a callback, called through a typed one. */
 int toa_shim_tracepoint_attach(void);
 void toa_shim_tracepoint_detach(void);

@@ -67,7 +67,11 @@ impl Sysctl {
     #[must_use]
     #[track_caller]
     pub fn set(name: &str, value: &str) -> Self {
-        let path = Path::new("/proc/sys").join(name);
+        Self::set_at(Path::new("/proc/sys").join(name), value)
+    }
+
+    #[track_caller]
+    fn set_at(path: PathBuf, value: &str) -> Self {
         let old = fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
         fs::write(&path, value)
@@ -116,6 +120,17 @@ pub fn ftrace_off() -> Option<Sysctl> {
             old: "1".to_owned(),
         }),
     }
+}
+
+/// Switches all kprobes off for as long as what it returns lives.
+///
+/// # Panics
+///
+/// Where the kernel refuses it.
+#[must_use]
+#[track_caller]
+pub fn kprobes_off() -> Sysctl {
+    Sysctl::set_at("/sys/kernel/debug/kprobes/enabled".into(), "0")
 }
 
 /// Whether a kprobe at a function's entry is ftrace's, and silent while that is off

@@ -471,8 +471,8 @@ fn explain(errno: Errno, context: &Context) -> Failure {
             format!("the module cannot work on this kernel{}", because(context)),
         )
         .next(
-            "where kernel.ftrace_enabled is 0, set it to 1 and load again; otherwise use a kernel \
-             with ftrace or kprobes and without PREEMPT_RT",
+            "where ftrace or kprobes are switched off, switch them on and load again; otherwise use \
+             a kernel with ftrace or kprobes and without PREEMPT_RT",
         ),
         Errno::EEXIST => Failure::new(
             Exit::Foreign,

@@ -125,6 +125,24 @@ fn with_ftrace_off_loading_is_refused_clearly_unless_kprobes_serve() {
     World::beside(all_ways_work);
 }
 
+/// A kprobe registers then as ever, and never fires.
+#[test]
+fn with_kprobes_off_loading_is_refused_clearly_unless_ftrace_serves() {
+    let _unloaded = module::Unloaded::now();
+    let off = node::kprobes_off();
+    let (result, lines) = kernel_log::during(|| module::load("hook=kprobe"));
+    assert_eq!(result, Err(Errno::EOPNOTSUPP));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("kprobes/enabled"), "{lines:?}");
+    module::assert_nothing_left();
+    module::load("").unwrap();
+    World::beside(all_ways_work);
+    module::unload_patiently();
+    drop(off);
+    module::load("hook=kprobe").unwrap();
+    World::beside(all_ways_work);
+}
+
 #[test]
 fn while_loaded_ftrace_cannot_be_switched_off() {
     World::run(|world| {
