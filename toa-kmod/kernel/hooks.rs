@@ -221,18 +221,28 @@ registration!(
     toa_shim_tracepoint_attach, toa_shim_tracepoint_detach
 );
 registration!(
-    /// The options that `getsockopt` answers; [`Quiesce`] waits for who is inside.
+    /// The options that `getsockopt` answers, once opened; [`Quiesce`] waits for who is inside.
     Sockopts, "getsockopt (is another toa module loaded?)",
     toa_shim_sockopt_attach, toa_shim_sockopt_detach
 );
+
+impl Sockopts {
+    /// Answers from now on. A call takes a reference on the module, which one whose load fails
+    /// does not look at: nothing may fail after this.
+    pub(super) fn open(&self) {
+        // SAFETY: The sockopts are registered, and the state is published.
+        unsafe { shim::toa_shim_sockopt_open() };
+    }
+}
+
 registration!(
     /// `/proc/net/toa_stats`.
-    ProcStats, "/proc/net/toa_stats",
+    ProcStats, "/proc/net/toa_stats (is another toa module loaded?)",
     toa_shim_proc_stats_attach, toa_shim_proc_stats_detach
 );
 registration!(
     /// `/proc/net/toa`.
-    ProcStatus, "/proc/net/toa",
+    ProcStatus, "/proc/net/toa (is another toa module loaded?)",
     toa_shim_proc_status_attach, toa_shim_proc_status_detach
 );
 

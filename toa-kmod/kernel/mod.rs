@@ -125,25 +125,30 @@ impl Module {
     /// # Errors
     ///
     /// `EINVAL` for a bad parameter, `EOPNOTSUPP` where the kernel cannot be served, `EBUSY` where
-    /// another module has the sockopt numbers, `ENOMEM`. The kernel log says which, in one line.
+    /// another module has the sockopt numbers or the files, `ENOMEM`. The kernel log says which, in
+    /// one line.
     pub(crate) fn load() -> Result<Self> {
         let wish = HookParam::read()?;
         hooks::refuse_preempt_rt()?;
 
-        // On an error, locals go in the reverse of this order: the order of the fields above.
+        // On an error, locals go in the reverse of this order. That is the order of the fields above
+        // but for the sockopts, which answer nothing before the end: they come early because another
+        // module of this kind is found by them, before anything is watched and without the warning
+        // that the kernel has for a file that is there already.
         let state = State::new()
             .and_then(Published::new)
             .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();
         let destroy_sock = hooks::DestroyHook::register()?;
         let quiet = hooks::Quiesce;
+        let sockopts = hooks::Sockopts::register()?;
         let disconnect = EntryHook::register(shim::TOA_HOOK_DISCONNECT, wish)?;
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
         hooks::refuse_silent_kprobes()?;
         let stats = hooks::ProcStats::register()?;
         let status = hooks::ProcStatus::register()?;
-        let sockopts = hooks::Sockopts::register()?;
+        sockopts.open();
         Ok(Self {
             _sockopts: sockopts,
             _status: status,

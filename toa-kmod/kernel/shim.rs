@@ -79,6 +79,9 @@ unsafe extern "C" {
     pub fn toa_shim_sockopt_attach() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
+    pub fn toa_shim_sockopt_open();
+}
+unsafe extern "C" {
     pub fn toa_shim_sockopt_detach();
 }
 unsafe extern "C" {

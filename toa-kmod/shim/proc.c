@@ -2,7 +2,8 @@
 /*
  * /proc/net/toa_stats and /proc/net/toa, in the initial network namespace.
  * proc_create_net_single() wants callbacks; it is the one call that hides
- * whether the kernel has proc_ops.
+ * whether the kernel has proc_ops. It does not say why it made no file: nearly
+ * always somebody has one of that name, of which the kernel warns besides.
  */
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
@@ -28,7 +29,7 @@ static int status_show(struct seq_file *seq, void *v)
 int toa_shim_proc_stats_attach(void)
 {
 	return proc_create_net_single(STATS, 0444, init_net.proc_net,
-				      stats_show, NULL) ? 0 : -ENOMEM;
+				      stats_show, NULL) ? 0 : -EBUSY;
 }
 
 void toa_shim_proc_stats_detach(void)
@@ -39,7 +40,7 @@ void toa_shim_proc_stats_detach(void)
 int toa_shim_proc_status_attach(void)
 {
 	return proc_create_net_single(STATUS, 0444, init_net.proc_net,
-				      status_show, NULL) ? 0 : -ENOMEM;
+				      status_show, NULL) ? 0 : -EBUSY;
 }
 
 void toa_shim_proc_status_detach(void)

@@ -90,6 +90,7 @@ void toa_shim_tracepoint_detach(void);
  * user is inline. The copy is 0, -EFAULT, or -ENOPROTOOPT while the module goes.
  */
 int toa_shim_sockopt_attach(void);
+void toa_shim_sockopt_open(void);
 void toa_shim_sockopt_detach(void);
 int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
 

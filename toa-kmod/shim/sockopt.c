@@ -36,7 +36,7 @@ static bool live;
 
 static int get(struct sock *sk, int name, void __user *user, int *len)
 {
-	/* Pairs with toa_shim_sockopt_attach(). */
+	/* Pairs with toa_shim_sockopt_open(). */
 	if (!smp_load_acquire(&live))
 		return -ENOPROTOOPT;
 	return toa_rust_getsockopt(sk, name, (void __force *)user, len);
@@ -95,9 +95,13 @@ int toa_shim_sockopt_attach(void)
 		nf_unregister_sockopt(&lookup);
 		return err;
 	}
+	return 0;
+}
+
+void toa_shim_sockopt_open(void)
+{
 	/* Pairs with get(). */
 	smp_store_release(&live, true);
-	return 0;
 }
 
 /* Who is still on the way in or out is waited for by toa_shim_hook_quiesce(). */

@@ -479,6 +479,17 @@ fn explain(errno: Errno, context: &Context) -> Failure {
             "another module named `toa` was loaded meanwhile, or owns a symbol of this one",
         )
         .next("toa-cli status"),
+        Errno::EBUSY if context.logged("is another toa module loaded").is_some() => Failure::new(
+            Exit::Foreign,
+            format!(
+                "another module holds what this one must have{}",
+                because(context)
+            ),
+        )
+        .next(
+            "find it with `lsmod` (its name often ends in toa), unload it with `rmmod NAME`, and \
+             load again",
+        ),
         Errno::EBUSY => Failure::new(
             Exit::Unhealthy,
             format!(
@@ -901,6 +912,18 @@ mod tests {
         let failure = explain(Errno::EOPNOTSUPP, &Context { log, ..context() });
         assert_eq!(failure.exit, Exit::Unsupported);
         assert!(failure.what.contains("PREEMPT_RT is not supported"));
+    }
+
+    #[test]
+    fn what_another_module_holds_is_told_from_a_busy_kernel() {
+        let failure = explain(Errno::EBUSY, &context());
+        assert_eq!(failure.exit, Exit::Unhealthy);
+        let line =
+            "toa: getsockopt (is another toa module loaded?): cannot be registered (error -16)";
+        let log = vec![line.to_owned()];
+        let failure = explain(Errno::EBUSY, &Context { log, ..context() });
+        assert_eq!(failure.exit, Exit::Foreign);
+        assert!(failure.what.contains("getsockopt"), "{}", failure.what);
     }
 
     #[test]
