@@ -56,6 +56,28 @@ module_describe() {
         grep -E '^(version|license|description|srcversion|depends|retpoline|name|vermagic|parm):'
 }
 
+# test_modules NAME: the folder of what the tests load beside toa.ko, or in its place.
+test_modules() {
+    printf '%s\n' "$(kernel_folder "$1")/test-modules"
+}
+
+# test_modules_build NAME: bring them up to date.
+test_modules_build() {
+    local name=$1 folder suite build there
+    need_packages rsync
+    folder=$(kernel_folder "$name")
+    suite=$(kernel_value "$name" suite)
+    build=/build/$name-tests
+    there=$(root_folder "$suite")$build
+    cmp --silent "$folder/stamp" "$there/.toa-kernel" || rm -rf "$there"
+    mkdir -p "$there" "$(test_modules "$name")"
+    cp "$folder/stamp" "$there/.toa-kernel"
+    rsync --archive "$TOA_REPO/tests/modules/" "$there/"
+    logged "test-modules-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" modules ||
+        die "the tests' modules do not build for $name; see above"
+    rsync --archive --include='*.ko' --exclude='*' "$there/" "$(test_modules "$name")/"
+}
+
 # rustc_beside: the compiler of the root at /opt/beside, with the libraries of that root: it may
 # be newer than those of the root that runs it.
 rustc_beside() {

@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
-use crate::{node, sessions};
+use crate::{node, sessions, sockopt};
 
 /// Loads the module with these parameters, as `insmod` does.
 ///
@@ -22,10 +23,22 @@ use crate::{node, sessions};
 ///
 /// Outside a node, or where the module's file cannot be opened.
 pub fn load(parameters: &str) -> Result<(), Errno> {
+    load_file(&node::module_file(), parameters)
+}
+
+/// The same with another file.
+///
+/// # Errors
+///
+/// What finit_module(2) says.
+///
+/// # Panics
+///
+/// Outside a node, or where the file cannot be opened.
+pub fn load_file(path: &Path, parameters: &str) -> Result<(), Errno> {
     node::require();
-    let path = node::module_file();
     let file =
-        File::open(&path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
+        File::open(path).unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
     let parameters = CString::new(parameters).expect("parameters have no NUL");
     finit_module(&file, &parameters, ModuleInitFlags::empty())
 }
@@ -58,6 +71,33 @@ pub fn unload_patiently() -> usize {
             }
         }
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A module of `tests/modules`, loaded for as long as this lives.
+#[derive(Debug)]
+pub struct Other(CString);
+
+impl Other {
+    /// Loads it.
+    ///
+    /// # Panics
+    ///
+    /// Where the kernel does not take it.
+    #[must_use]
+    #[track_caller]
+    pub fn load(name: &str, parameters: &str) -> Self {
+        load_file(&node::test_module(name), parameters)
+            .unwrap_or_else(|errno| panic!("the tests' module {name} cannot be loaded: {errno}"));
+        Self(CString::new(name).expect("a name has no NUL"))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        if let Err(errno) = delete_module(&self.0, DeleteModuleFlags::O_NONBLOCK) {
+            eprintln!("the tests' module {:?} cannot be unloaded: {errno}", self.0);
+        }
     }
 }
 
@@ -149,6 +189,23 @@ pub fn assert_nothing_left() {
         assert!(!Path::new(path).exists(), "{path} is still there");
     }
     assert_eq!(hooked(), Vec::<String>::new(), "functions still hooked");
+    let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+    for name in [0x544f_4100, 0x544f_4101, 4096] {
+        let answer = sockopt::get(&any, libc::IPPROTO_IP, name, &mut [0; 48]);
+        assert_eq!(answer, Err(Errno::ENOPROTOOPT), "option {name:#x}");
+    }
+}
+
+/// How many references on the module are held.
+///
+/// # Panics
+///
+/// Where it is not loaded.
+#[must_use]
+#[track_caller]
+pub fn references() -> u32 {
+    let text = fs::read_to_string("/sys/module/toa/refcnt").expect("the module's references");
+    text.trim().parse().expect("a number")
 }
 
 /// The kernel's functions that the module watches, as far as something does, by ftrace or kprobe.

@@ -32,6 +32,45 @@ pub fn module_file() -> PathBuf {
     std::env::var_os("TOA_KO").expect("TOA_KO is set").into()
 }
 
+/// The file of a module that the tests load beside the module, or in its place (`tests/modules`).
+///
+/// # Panics
+///
+/// Where `TOA_TEST_MODULES` does not name their folder; scripts/test builds them.
+#[must_use]
+pub fn test_module(name: &str) -> PathBuf {
+    let folder = std::env::var_os("TOA_TEST_MODULES");
+    let folder = folder.expect("TOA_TEST_MODULES names the folder of the tests' own modules");
+    Path::new(&folder).join(format!("{name}.ko"))
+}
+
+/// Whether this is the long run (`TOA_LONG=1`), which takes its time and does things as often as
+/// the project promises.
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("TOA_LONG").is_some_and(|value| value == "1")
+}
+
+/// `usual`, or `long` in the long run.
+#[must_use]
+pub fn usual_or_long<T>(usual: T, long: T) -> T {
+    if is_long() { long } else { usual }
+}
+
+/// A line of /proc/meminfo, in kilobytes.
+///
+/// # Panics
+///
+/// Where there is no such line.
+#[must_use]
+pub fn meminfo(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").expect("/proc/meminfo");
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no {name} in /proc/meminfo"))
+}
+
 /// Waits until `done`, and fails the test with `what` where that takes too long.
 ///
 /// # Panics

@@ -3,6 +3,7 @@
 
 mod carriers;
 mod cli;
+mod faults;
 mod fuzz;
 mod life;
 mod lookup_4096;

@@ -3,7 +3,6 @@
 
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::ptr;
 
 use libtoa::Error;
 use nix::errno::Errno;
@@ -118,36 +117,6 @@ fn the_size_is_negotiated() {
         };
         assert_eq!(result, Err(Errno::EINVAL));
         assert_eq!(buffer, [0xaa; SIZE]);
-    });
-}
-
-#[test]
-fn a_bad_pointer_is_efault() {
-    World::run(|world| {
-        let listener = world.listen(Family::V4);
-        let with = original(Family::V4, 7, 7);
-        for option in [toa(200, with), vec![]] {
-            let conn = world.connect(Family::V4, &listener, &[], &option);
-            // Nothing, unmapped, and the kernel's own half.
-            for address in [0usize, 8, 0xffff_8880_0000_0000] {
-                for name in [TOA_SO_ORIGINAL, TOA_SO_ABI] {
-                    let mut len = SIZE as libc::socklen_t;
-                    // SAFETY: the kernel cannot write there.
-                    let result = unsafe {
-                        sockopt::get_at(
-                            &conn.stream,
-                            libc::IPPROTO_IP,
-                            name,
-                            ptr::without_provenance_mut(address),
-                            &mut len,
-                        )
-                    };
-                    assert_eq!(result, Err(Errno::EFAULT), "{name:x} at {address:x}");
-                }
-            }
-            // The next question is answered.
-            assert_eq!(ask(&conn.stream, &mut [0; SIZE]), Ok(SIZE));
-        }
     });
 }
 
