@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Loading and unloading at any moment.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use libtoa::{Error, Segment};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use toa_cli::client::Client;
 use toa_cli::wire::toa;
 use toa_testbed::{Family, command};
-use toa_vm_tests::node::{self, PATIENCE};
+use toa_vm_tests::node::{self, PATIENCE, meminfo, usual_or_long};
 use toa_vm_tests::{
-    World, accept, kernel_log, module, original, sessions, settle, sockopt, wait_readable,
+    World, accept, kernel_log, module, original, peer_ip, sessions, settle, sockopt, wait_readable,
 };
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
@@ -203,45 +206,145 @@ fn unloading_with_live_connections_leaves_them_untouched() {
     });
 }
 
-/// Connections in a namespace of their own, without end, each asked about.
-struct Traffic<'a> {
-    stop: &'a AtomicBool,
-    /// How many were told the right address; the others came without the module.
-    told: &'a AtomicUsize,
-    untold: &'a AtomicUsize,
+/// Connections with TOA in a namespace of their own, without end: one thread makes them, one
+/// accepts them and asks about each, and others ask about the newest again and again, while it is
+/// closed and reset.
+#[derive(Default)]
+struct Traffic {
+    stop: AtomicBool,
+    /// Connections that have come and gone.
+    done: AtomicUsize,
+    /// Those of them that were told the right address; the others came without the module.
+    told: AtomicUsize,
+    /// Rounds of questions about the newest, and how many of them were told the right address.
+    asked: AtomicUsize,
+    answered: AtomicUsize,
+    newest: Mutex<Option<Arc<(TcpStream, SocketAddr)>>>,
 }
 
-impl Traffic<'_> {
+impl Traffic {
+    const ASKING: usize = 2;
+    /// Connections that stand at a time.
+    const OPEN: usize = 8;
+
+    /// The client whose connection comes from this end of the load balancer's.
+    fn client_of(peer: SocketAddr) -> SocketAddr {
+        original(Family::V4, 7, peer.port())
+    }
+
     fn run(&self) {
         World::beside(|world| {
             let listener = world.listen(Family::V4);
-            let mut n = 0;
-            while !self.stop.load(Ordering::Relaxed) {
-                n = (n + 1) % 50_000;
-                let client = original(Family::V4, 7, n);
-                let option = toa(200, client);
-                let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
-                    (&option, &[])
-                } else {
-                    (&[], &option)
-                };
-                let mut conn = world.connect(Family::V4, &listener, syn, ack);
-                match libtoa::original(&conn.stream) {
+            let (finished, done) = mpsc::channel();
+            // What blocks ends with the traffic, whoever stops first.
+            listener.set_nonblocking(true).unwrap();
+            thread::scope(|scope| {
+                let _stop = StopAtEnd(&self.stop);
+                scope.spawn(|| self.accept(&listener, &finished));
+                for _ in 0..Self::ASKING {
+                    scope.spawn(|| self.ask());
+                }
+                self.connect(world, &listener, &done);
+            });
+            self.newest.lock().unwrap().take();
+        });
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn connect(&self, world: &World, listener: &TcpListener, done: &mpsc::Receiver<()>) {
+        let mut open: VecDeque<Client> = VecDeque::new();
+        for n in 0.. {
+            if self.is_over() {
+                // Without their other ends they would live on for minutes.
+                open.iter_mut().for_each(|client| client.rst().unwrap());
+                return;
+            }
+            // Ports come again; by then their connections have gone.
+            let peer = SocketAddr::new(peer_ip(Family::V4), 20_000 + n % 20_000);
+            let option = toa(200, Self::client_of(peer));
+            let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
+                (&option, &[])
+            } else {
+                (&[], &option)
+            };
+            let mut client = world.client_from(peer, listener);
+            client.connect(syn, ack).unwrap();
+            open.push_back(client);
+            if open.len() == Self::OPEN {
+                // They are accepted in their order.
+                while let Err(error) = done.recv_timeout(Duration::from_millis(100)) {
+                    assert_eq!(error, mpsc::RecvTimeoutError::Timeout, "nobody accepts");
+                    if self.is_over() {
+                        break;
+                    }
+                }
+                open.pop_front().unwrap().rst().unwrap();
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn accept(&self, listener: &TcpListener, finished: &mpsc::Sender<()>) {
+        let _stop = StopAtEnd(&self.stop);
+        while !self.is_over() {
+            if !wait_readable(listener, Duration::from_millis(100)) {
+                continue;
+            }
+            let (stream, peer) = listener.accept().unwrap();
+            let client = Self::client_of(peer);
+            assert_eq!(stream.peer_addr().unwrap(), peer);
+            match libtoa::original(&stream) {
+                Ok(Some(told)) => {
+                    assert_eq!(told.addr, client);
+                    self.told.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(None) | Err(Error::NotLoaded) => {}
+                Err(error) => panic!("{error}"),
+            }
+            *self.newest.lock().unwrap() = Some(Arc::new((stream, peer)));
+            if finished.send(()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ask(&self) {
+        let _stop = StopAtEnd(&self.stop);
+        // Whoever has something to do goes first, and interrupts a question wherever it is.
+        // SAFETY: The call is about this thread.
+        let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+        Errno::result(result).unwrap();
+        while !self.is_over() {
+            let newest = self.newest.lock().unwrap().clone();
+            let Some(newest) = newest else {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let (stream, peer) = &*newest;
+            for _ in 0..20 {
+                match libtoa::original(stream) {
                     Ok(Some(told)) => {
-                        assert_eq!(told.addr, client);
-                        self.told.fetch_add(1, Ordering::Relaxed);
+                        assert_eq!(told.addr, Self::client_of(*peer));
+                        self.answered.fetch_add(1, Ordering::Relaxed);
                     }
-                    Ok(None) | Err(Error::NotLoaded) => {
-                        self.untold.fetch_add(1, Ordering::Relaxed);
-                    }
+                    Ok(None) | Err(Error::NotLoaded | Error::NotConnected) => {}
                     Err(error) => panic!("{error}"),
                 }
-                conn.exchange();
-                // Grace periods, which unloading waits for, want some idle time on a single CPU.
-                drop(conn);
-                thread::sleep(Duration::from_millis(1));
+                match stream.peer_addr() {
+                    Ok(addr) => assert_eq!(addr, *peer),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::NotConnected),
+                }
+                let mut old = [0; 20];
+                match sockopt::get(stream, libc::IPPROTO_IP, TOA_SO_GET_LOOKUP, &mut old) {
+                    Err(Errno::EFAULT | Errno::EINVAL | Errno::ENOTCONN | Errno::ENOPROTOOPT) => {}
+                    other => panic!("{other:?}"),
+                }
+                self.asked.fetch_add(1, Ordering::Relaxed);
             }
-        });
+        }
     }
 }
 
@@ -633,40 +736,72 @@ fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
     rounds
 }
 
-/// Connections come in, and others are asked where they were going to, during all of it.
-/// nf_conntrack was there first: ours stands before it in the kernel's list.
+/// Connections come and go, tasks accept and ask, and others are asked where they were going to,
+/// during all of it. nf_conntrack was there first: ours stands before it in the kernel's list.
 #[test]
-fn fifty_times_loaded_and_unloaded_under_traffic_and_so_original_dst_and_iptables_never_notice() {
-    const TIMES: usize = 50;
+fn loaded_and_unloaded_under_load_and_so_original_dst_and_iptables_never_notice() {
+    /// So many connections come and go in each round; a round takes a second or so.
+    const CONNECTIONS: usize = 100;
+    /// So many of them are told their address.
+    const TOLD: usize = 30;
+    const MODES: [&str; 3] = ["hook=auto", "hook=ftrace", "hook=kprobe"];
+    /// The kernel's own caches have grown by then.
+    const WARM: usize = 3;
+    let times = usual_or_long(20, 1_000);
     module::ensure_fresh();
-    let (stop, told, untold) = Default::default();
-    let traffic = Traffic {
-        stop: &stop,
-        told: &told,
-        untold: &untold,
-    };
+    let traffic = Traffic::default();
     World::beside(|_| {
         let redirected = Redirected::new();
-        let rounds = thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| traffic.run());
-            let _stop = StopAtEnd(&stop);
+            let _stop = StopAtEnd(&traffic.stop);
             let _unloaded = module::Unloaded::now();
-            asked_all_the_while(&redirected, || {
-                for time in 0..TIMES {
-                    let parameters = if time % 3 == 2 { "hook=kprobe" } else { "" };
-                    module::load(parameters).unwrap();
-                    let before = told.load(Ordering::Relaxed);
-                    node::wait_until("connections with an address", || {
-                        told.load(Ordering::Relaxed) > before
+            let began = Instant::now();
+            let (mut refused, mut unloading) = (0, Duration::ZERO);
+            let mut free = 0;
+            let rounds = asked_all_the_while(&redirected, || {
+                for time in 0..times {
+                    let [done, told, answered] = [&traffic.done, &traffic.told, &traffic.answered];
+                    let now = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+                    let before = [done, told, answered].map(now);
+                    module::load(MODES[time % MODES.len()]).unwrap();
+                    node::wait_until("connections with an address, and answers", || {
+                        now(told) >= before[1] + TOLD && now(answered) > before[2]
                     });
-                    module::unload_patiently();
+                    let start = Instant::now();
+                    refused += module::unload_patiently();
+                    unloading += start.elapsed();
+                    module::assert_nothing_left();
+                    node::wait_until("connections", || now(done) >= before[0] + CONNECTIONS);
+                    if time == WARM {
+                        free = meminfo("MemAvailable");
+                    }
                 }
-            })
+            });
+            let took = began.elapsed();
+            let Traffic {
+                done,
+                told,
+                asked,
+                answered,
+                ..
+            } = &traffic;
+            let rate = done.load(Ordering::Relaxed) as f64 / took.as_secs_f64();
+            let free_after = meminfo("MemAvailable");
+            println!(
+                "{times} times in {took:.0?}, {:.0?} of it unloading, refused {refused} times; \
+                 {done:?} connections, {rate:.0} a second, {told:?} of them told; {answered:?} of \
+                 {asked:?} questions about the newest answered, {rounds} rounds of the others; \
+                 available {free} kB, then {free_after} kB",
+                unloading
+            );
+            // A table that each round left behind would be 10 MB after 20, and half a gigabyte after
+            // a thousand.
+            assert!(
+                free_after + 8_000 > free,
+                "from {free} kB to {free_after} kB"
+            );
         });
-        println!(
-            "{told:?} connections were told, {untold:?} came in between; {rounds} rounds of \
-             questions were answered"
-        );
     });
     settle();
     World::run(all_ways_work);
