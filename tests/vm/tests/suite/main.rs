@@ -8,6 +8,7 @@ mod fuzz;
 mod life;
 mod lookup_4096;
 mod malformed;
+mod many;
 mod module;
 mod odd_packets;
 mod own_option;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Many connections at once: what their addresses cost, and that it is given back.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Instant;
+
+use nix::sys::resource::{Resource, setrlimit};
+use toa_cli::wire::toa;
+use toa_testbed::Family;
+use toa_vm_tests::node::{meminfo, usual_or_long};
+use toa_vm_tests::{Conn, World, module, sessions, settle};
+
+/// The `n`-th client's own address.
+fn client(n: u32) -> SocketAddr {
+    (Ipv4Addr::from(0xc612_0000 + n), 1024 + (n % 60_000) as u16).into()
+}
+
+/// The load balancer's end towards the `n`-th connection.
+fn peer(n: u32) -> SocketAddr {
+    const PORTS: u32 = 20_000;
+    let host = Ipv4Addr::from(0x0a01_0002 + n / PORTS);
+    (host, 20_000 + (n % PORTS) as u16).into()
+}
+
+fn connect(world: &World, listener: &TcpListener, count: u32) -> Vec<Conn> {
+    (0..count)
+        .map(|n| {
+            let option = toa(200, client(n));
+            let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
+                (&option, &[])
+            } else {
+                (&[], &option)
+            };
+            let mut end = world.client_from(peer(n), listener);
+            end.connect(syn, ack)
+                .unwrap_or_else(|error| panic!("connection {n}: {error}"));
+            Conn::accepted(end, listener)
+        })
+        .collect()
+}
+
+/// Kilobytes of the kernel's slabs, when what was freed has been given back.
+fn slabs() -> u64 {
+    let mut last = meminfo("Slab");
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let now = meminfo("Slab");
+        if now + 64 > last {
+            return now.min(last);
+        }
+        last = now;
+    }
+}
+
+/// The kernel's memory for one connection, in bytes, with all of them open; `work` looks at them.
+fn bytes_each(world: &World, count: u32, work: impl FnOnce(&[Conn])) -> i64 {
+    let listener = world.listen(Family::V4);
+    let before = slabs();
+    let conns = connect(world, &listener, count);
+    let open = meminfo("Slab");
+    work(&conns);
+    drop(conns);
+    (open as i64 - before as i64) * 1024 / i64::from(count)
+}
+
+#[test]
+fn live_connections_cost_128_bytes_each_at_most_and_give_them_back() {
+    let count = usual_or_long(2_000, 100_000);
+    let files = u64::from(count) + 1_000;
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).unwrap();
+    World::run(|world| {
+        let without = {
+            let _unloaded = module::Unloaded::now();
+            // What the kernel keeps once it has had connections is there then.
+            bytes_each(world, 2_000, |_| ());
+            bytes_each(world, count, |_| ())
+        };
+        let before = slabs();
+        let began = Instant::now();
+        let with = bytes_each(world, count, |conns| {
+            println!("{count} connections in {:?}", began.elapsed());
+            assert_eq!(sessions(), u64::from(count));
+            for (n, conn) in (0..).zip(conns) {
+                let told = libtoa::original(&conn.stream).unwrap();
+                assert_eq!(told.map(|told| told.addr), Some(client(n)));
+            }
+        });
+        settle();
+        let after = slabs();
+        let each = with - without;
+        println!(
+            "{count} connections: {with} bytes of slabs each with an address, {without} without \
+             the module: {each} for the address; slabs before {before} kB, after {after} kB"
+        );
+        assert!(each <= 128, "{each} bytes for each address");
+        assert!(after < before + 2_048, "from {before} kB to {after} kB");
+    });
+}
