@@ -7,6 +7,7 @@
 machine_cpus=1
 machine_memory=2G
 machine_accel=tcg
+machine_icount=no # yes: the machine's clock counts its instructions, one each nanosecond
 machine_timeout=3600
 machine_path=()   # folders in front of the machine's PATH
 machine_env=()    # NAME=VALUE for the command
@@ -185,6 +186,8 @@ machine_run() {
     machine_relays+=($!)
 
     mapfile -t accel < <(machine_accel_options)
+    # A machine with nothing to do jumps to its next timer instead of waiting for it.
+    [ "$machine_icount" = no ] || accel+=(-icount "shift=0,sleep=off")
     : >"$machine_log"
     "$qemu" -nodefaults -no-user-config -display none -no-reboot \
         "${accel[@]}" -smp "$machine_cpus" -m "$machine_memory" \
