@@ -2,7 +2,7 @@
 //! The cases, one after another, with the module and without in turns.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use toa_vm_tests::module;
@@ -44,7 +44,6 @@ pub(crate) fn cases(cases: &[&Case], rounds: usize) -> Result<Vec<Counted>> {
     };
     let mut counted = Vec::new();
     for group in cases.chunk_by(together) {
-        let began = Instant::now();
         let rounds = if group[0].is_slow() { 1 } else { rounds };
         let mut counts = vec![[Vec::new(), Vec::new()]; group.len()];
         for _ in 0..rounds {
@@ -53,8 +52,17 @@ pub(crate) fn cases(cases: &[&Case], rounds: usize) -> Result<Vec<Counted>> {
             }
         }
         for (case, counts) in group.iter().zip(&counts) {
-            eprintln!("{} {counts:?} {:?}", case.name, began.elapsed());
-            counted.push(Counted::new(case, counts));
+            let figures = Counted::new(case, counts);
+            let Figure {
+                median,
+                least,
+                most,
+            } = figures.with;
+            eprintln!(
+                "{}: {:+.1}; with the module {median:.1}, {least:.1} to {most:.1}",
+                case.name, figures.difference
+            );
+            counted.push(figures);
         }
     }
     Ok(counted)
