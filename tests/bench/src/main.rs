@@ -54,8 +54,21 @@ enum Command {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    match Command::parse() {
+/// 0; 1 where a budget is missed; 2 where nothing could be counted or shown.
+fn main() -> ExitCode {
+    match execute(Command::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("toa-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every budget was kept.
+fn execute(command: Command) -> Result<bool> {
+    match command {
         Command::Count {
             kernel,
             cases,
@@ -94,10 +107,8 @@ fn main() -> Result<ExitCode> {
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
             print!("{}", report.text());
-            if !report.passed() {
-                return Ok(ExitCode::FAILURE);
-            }
+            return Ok(report.passed());
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

@@ -278,7 +278,7 @@ fn judge(case: &Counted, all: &[Counted]) -> Result<Option<Budget>> {
 }
 
 /// With commas between the thousands.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -10,7 +10,7 @@ use toa_vm_tests::module;
 use crate::cases::Case;
 use crate::counter;
 use crate::node::{Carrier, Family, Node};
-use crate::report::{Counted, Figure};
+use crate::report::{Counted, Figure, number};
 
 /// What a machine does after its boot, 7.x for minutes, is over by then. It idles, which costs no
 /// time but its own.
@@ -53,14 +53,11 @@ pub(crate) fn cases(cases: &[&Case], rounds: usize) -> Result<Vec<Counted>> {
         }
         for (case, counts) in group.iter().zip(&counts) {
             let figures = Counted::new(case, counts);
-            let Figure {
-                median,
-                least,
-                most,
-            } = figures.with;
             eprintln!(
-                "{}: {:+.1}; with the module {median:.1}, {least:.1} to {most:.1}",
-                case.name, figures.difference
+                "{}: {} -> {}",
+                case.name,
+                number(figures.without.median),
+                number(figures.with.median)
             );
             counted.push(figures);
         }
