@@ -8,9 +8,10 @@ module_path() {
 }
 
 # module_sources NAME BUILD: all that makes the module, in the folder BUILD of the kernel's build
-# root. The sources are copied with their times, so kbuild makes again only what has changed, and
-# the tree stays clean. What is already there of another package of the kernel goes: its headers
-# may be older than objects made from those before, which make would then take for up to date.
+# root, so that the tree stays clean. What differs is copied, and is new then: kbuild makes that
+# again, and nothing else, whichever clone the rest came from. What is already there of another
+# package of the kernel goes: its headers may be older than objects made from those before, which
+# make would then take for up to date.
 module_sources() {
     local stamp there
     need_packages rsync
@@ -19,7 +20,7 @@ module_sources() {
     cmp --silent "$stamp" "$there/.toa-kernel" || rm -rf "$there"
     mkdir -p "$there"
     cp "$stamp" "$there/.toa-kernel"
-    rsync --archive --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
+    rsync --recursive --links --perms --checksum --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
         --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
 }
 
@@ -72,7 +73,7 @@ test_modules_build() {
     cmp --silent "$folder/stamp" "$there/.toa-kernel" || rm -rf "$there"
     mkdir -p "$there" "$(test_modules "$name")"
     cp "$folder/stamp" "$there/.toa-kernel"
-    rsync --archive "$TOA_REPO/tests/modules/" "$there/"
+    rsync --recursive --links --perms --checksum "$TOA_REPO/tests/modules/" "$there/"
     logged "test-modules-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" modules ||
         die "the tests' modules do not build for $name; see above"
     rsync --archive --include='*.ko' --exclude='*' "$there/" "$(test_modules "$name")/"

@@ -31,13 +31,26 @@ programs_folder() {
     fi
 }
 
+# target_of_this_tree FOLDER: have cargo build our packages again where it built them from another
+# clone last. It goes by the sources' times and by their paths inside the repository, so it would
+# take what is older here for what it has, and keep the other's path in it.
+target_of_this_tree() {
+    local mark=$1/tree
+    [ "$(cat "$mark" 2>/dev/null)" != "$TOA_REPO" ] || return 0
+    rm -rf "$1"/{,*/}{debug,release}/.fingerprint/{toa,libtoa}-*
+    mkdir -p "$1"
+    printf '%s\n' "$TOA_REPO" >"$mark"
+}
+
 # cargo_here COMMAND ARGUMENT...: cargo on this workspace, whatever the current folder is.
 cargo_here() {
     local command=$1
     shift
     if [ -n "$programs_kernel" ]; then
+        target_of_this_tree "$(foreign_target "$(kernel_arch "$programs_kernel")")"
         foreign_cargo "$(kernel_value "$programs_kernel" suite)" "$(kernel_arch "$programs_kernel")" "$command" "$@"
         return
     fi
+    target_of_this_tree "$toa_target"
     cargo "$command" --manifest-path "$TOA_REPO/Cargo.toml" --locked "$@"
 }
