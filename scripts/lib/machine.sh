@@ -131,7 +131,13 @@ machine_accel_options() {
                 printf '%s\n' -accel tcg
             fi
             # Five-level page tables cost a software MMU a fifth of its walks.
-            printf '%s\n' -cpu max,la57=off
+            # Where instructions are counted, each repetition of a string instruction is counted too,
+            # so the kernel is to clear and copy memory by others.
+            if [ "$machine_icount" = no ]; then
+                printf '%s\n' -cpu max,la57=off
+            else
+                printf '%s\n' -cpu max,la57=off,erms=off,fsrm=off
+            fi
             ;;
         *) usage_error "--accel takes tcg or kvm, not '$machine_accel'" ;;
     esac
