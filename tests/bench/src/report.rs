@@ -94,6 +94,12 @@ impl fmt::Display for Budget {
         } = self;
         let verdict = if self.passed { "pass" } else { "FAIL" };
         let digits = if at_most.fract() == 0.0 { 0 } else { 2 };
+        // A little below zero is not written as -0.
+        let used = if digits == 0 {
+            used.round() + 0.0
+        } else {
+            *used
+        };
         write!(f, "{verdict}: {of} {used:.digits$} of {at_most:.digits$}")
     }
 }
@@ -377,6 +383,16 @@ mod tests {
             !report("6.1.0", vec![counted("data", &[1000.0], &[1001.0])])
                 .unwrap()
                 .passed()
+        );
+    }
+
+    #[test]
+    fn a_little_below_zero_is_zero() {
+        let report = report("6.1.0", vec![counted("data", &[1000.3], &[1000.0])]).unwrap();
+        assert!(
+            report.text().contains("pass: added 0 of 0  "),
+            "{}",
+            report.text()
         );
     }
 
