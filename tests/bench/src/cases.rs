@@ -53,8 +53,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Whether it takes long to make its live connections: its round is the only one, and cases
-    /// with as many share them.
+    /// Whether it takes long to make its live connections: it is done once, for all cases with as
+    /// many.
     pub(crate) fn is_slow(&self) -> bool {
         self.live > 1_000
     }

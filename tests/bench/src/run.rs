@@ -45,11 +45,16 @@ pub(crate) fn cases(cases: &[&Case], rounds: usize) -> Result<Vec<Counted>> {
     };
     let mut counted = Vec::new();
     for group in cases.chunk_by(together) {
-        let rounds = if group[0].is_slow() { 1 } else { rounds };
+        // Many connections are made once, and each case beside them counted as often.
+        let (rounds, repeats) = if group[0].is_slow() {
+            (1, rounds)
+        } else {
+            (rounds, 1)
+        };
         let mut counts = vec![[Vec::new(), Vec::new()]; group.len()];
         for _ in 0..rounds {
             for with in [false, true] {
-                phase(&mut node, group, with, &mut counts)?;
+                phase(&mut node, group, with, repeats, &mut counts)?;
             }
         }
         for (case, counts) in group.iter().zip(&counts) {
@@ -76,7 +81,13 @@ fn shrink_slabs() -> Result<()> {
 }
 
 /// All that is counted with the module, or all that is counted without.
-fn phase(node: &mut Node, group: &[&Case], with: bool, counts: &mut [[Vec<f64>; 2]]) -> Result<()> {
+fn phase(
+    node: &mut Node,
+    group: &[&Case],
+    with: bool,
+    repeats: usize,
+    counts: &mut [[Vec<f64>; 2]],
+) -> Result<()> {
     if with {
         module::load(group[0].parameters).context("the module cannot be loaded")?;
     }
@@ -88,11 +99,13 @@ fn phase(node: &mut Node, group: &[&Case], with: bool, counts: &mut [[Vec<f64>; 
         let mut count = |work: fn(&mut Node) -> Result<f64>| {
             work(node).with_context(|| format!("case {}", case.name))
         };
-        if case.loaded == with {
-            counts[0].push(count(case.without)?);
-        }
-        if with {
-            counts[1].push(count(case.with)?);
+        for _ in 0..repeats {
+            if case.loaded == with {
+                counts[0].push(count(case.without)?);
+            }
+            if with {
+                counts[1].push(count(case.with)?);
+            }
         }
     }
     node.close()?;
