@@ -123,7 +123,8 @@ impl EntryHook {
             }
             // SAFETY: It was attached just now.
             unsafe { shim::toa_shim_ftrace_detach(hook) };
-        } else if wish == HookParam::Ftrace {
+        } else if wish == HookParam::Ftrace || ftrace == Error::ENOMEM.to_errno() {
+            // A lack of memory does not say that ftrace cannot serve.
             return Err(refused(hook, ftrace));
         }
 
@@ -156,6 +157,10 @@ pub(super) fn refuse_silent_kprobes() -> Result {
 }
 
 fn refused(hook: u32, errno: i32) -> Error {
+    if errno == Error::ENOMEM.to_errno() {
+        backend::log_error(hook_name(hook), "cannot be hooked: no memory", errno);
+        return Error::ENOMEM;
+    }
     let why = if errno == Error::EBUSY.to_errno() {
         "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"
     } else {
