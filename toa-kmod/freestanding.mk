@@ -90,7 +90,7 @@ toa-objtool = $(if $(cmd_objtool),$(if $(filter ;,$(firstword $(cmd_objtool))),,
 
 quiet_cmd_toa_rust = RUSTC [M] $@
       cmd_toa_rust = $(toa-rustc-cmd) --edition=2021 -L $(toa-dir) --crate-name toa \
-	--crate-type lib --emit=obj=$@ $< $(toa-objtool)
+	--crate-type lib $(toa-seed) --emit=obj=$@ $< $(toa-objtool)
 
 $(toa-dir)/bare.o: $(src)/toa-kmod/entry/bare.rs $(wildcard $(src)/toa-kmod/kernel/*.rs) \
 		$(wildcard $(src)/toa-kmod/pure/*.rs) \

@@ -25,6 +25,8 @@ export TOA_REPO
 . "$toa_lib/foreign.sh"
 # shellcheck source=kernel.sh
 . "$toa_lib/kernel.sh"
+# shellcheck source=debug.sh
+. "$toa_lib/debug.sh"
 # shellcheck source=module.sh
 . "$toa_lib/module.sh"
 # shellcheck source=machine.sh

@@ -96,7 +96,11 @@ kernel_prepare() {
         touch "$folder/checked"
         return
     fi
-    kernel_make "$name" "$suite" "$wanted"
+    if debug_configured "$name"; then
+        debug_make "$name" "$suite" "$wanted"
+    else
+        kernel_make "$name" "$suite" "$wanted"
+    fi
 }
 
 kernel_usable() {
@@ -112,15 +116,25 @@ kernel_usable() {
 # the release, then the packages. Debian up to 6.x has all in linux-image-RELEASE; 7.x has
 # linux-binary-, linux-modules- and linux-base-RELEASE below it.
 kernel_wanted() {
-    local name=$1 suite archive meta version
+    local name=$1 suite meta version
+    if debug_configured "$name"; then
+        debug_wanted "$name"
+        return
+    fi
     suite=$(kernel_value "$name" suite)
-    archive=$(kernel_value "$name" archive)
     meta=$(kernel_value "$name" image)
-    version=$(root_run "$suite" apt-cache madison "$meta" |
-        awk -F ' *[|] *' -v archive="$archive" '$3 ~ " " archive "/main " && !found { print $2; found = 1 }')
-    [ -n "$version" ] || die "the archive $archive has no $meta"
+    version=$(kernel_newest "$suite" "$(kernel_value "$name" archive)" "$meta")
     printf 'recipe %s\n' "$kernel_recipe"
     kernel_closure "$suite" "$(kernel_only_dependency "$suite" "$meta=$version")" | awk '!seen[$0]++'
+}
+
+# kernel_newest SUITE ARCHIVE PACKAGE: the version that this part of the archive holds.
+kernel_newest() {
+    local version
+    version=$(root_run "$1" apt-cache madison "$3" |
+        awk -F ' *[|] *' -v archive="$2" '$3 ~ " " archive "/main " && !found { print $2; found = 1 }')
+    [ -n "$version" ] || die "the archive $2 has no $3"
+    printf '%s\n' "$version"
 }
 
 # kernel_depends SUITE PACKAGE=VERSION: those of its dependencies that are parts of a kernel.

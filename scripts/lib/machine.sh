@@ -20,6 +20,9 @@ machine_fault='Kernel panic|(^|[^[:alpha:]])BUG: |Oops|general protection fault|
 machine_fault+='|INFO: .*(self-detected stall|detected stalls|detected expedited stalls)'
 machine_fault+='|possible (circular|recursive) locking|inconsistent .*lock state|suspicious RCU usage'
 machine_fault+='|INFO: task .* blocked|Internal error: |UBSAN: |refcount_t: |unregister_netdevice: waiting'
+# KASAN's and KCSAN's reports, and most of lockdep's, are BUGs or WARNINGs; these are not.
+machine_fault+='|INFO: trying to register non-static key|ODEBUG: |kmemleak: [0-9]+ new suspected memory leaks'
+machine_fault+='|kmemleak: .* detector disabled|turning off the locking correctness validator'
 
 machine_packages() {
     need_packages qemu-system-x86 busybox-static kmod xz-utils
@@ -27,7 +30,7 @@ machine_packages() {
 
 # machine_initramfs KERNEL_FOLDER: the part that is the same for each run of one kernel.
 machine_initramfs() {
-    local kernel=$1 release work file count=0
+    local kernel=$1 release work needed name file count=0
     release=$(<"$kernel/release")
     work=$kernel/initramfs.d
     rm -rf "$work"
@@ -37,6 +40,12 @@ machine_initramfs() {
     else
         cp "$(busybox_static)" "$work/bin/busybox"
     fi
+    needed=$(
+        for name in virtio_pci 9pnet_virtio 9p overlay virtio_console; do
+            /sbin/modprobe --dirname "$kernel" --set-version "$release" --show-depends "$name" || exit
+        done
+    ) || die "$kernel has not all modules that it takes to mount the host's files"
+    : >"$work/modules/list"
     while read -r file; do
         count=$((count + 1))
         case $file in
@@ -45,12 +54,8 @@ machine_initramfs() {
             *) cat "$file" ;;
         esac >"$work/modules/$count.ko"
         echo "$count.ko" >>"$work/modules/list"
-    done < <(
-        for name in virtio_pci 9pnet_virtio 9p overlay virtio_console; do
-            /sbin/modprobe --dirname "$kernel" --set-version "$release" --show-depends "$name"
-        done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++'
-    )
-    [ "$count" -gt 0 ] || die "no modules to mount the host's files with were found in $kernel"
+    # What is built in has another first word.
+    done < <(sed -n 's/^insmod \([^ ]*\).*/\1/p' <<<"$needed" | awk '!seen[$0]++')
     machine_cpio "$work" >"$kernel/initramfs.new"
     rm -rf "$work"
     mv "$kernel/initramfs.new" "$kernel/initramfs"
@@ -220,6 +225,10 @@ machine_run() {
     wait "${machine_relays[@]}" || true
     machine_relays=()
 
+    # A report that the machine's end has cut short.
+    [ ${#machine_race[@]} -eq 0 ] || machine_judge_race
+    [ "$machine_races" -eq 0 ] ||
+        say "KCSAN reported $machine_races races of the kernel's own, none with the module in it; they are in $machine_log"
     [ ! -s "$machine_dir/status" ] || status=$(<"$machine_dir/status")
     if [ ${#machine_report[@]} -gt 0 ]; then
         say "the kernel reported a fault:"
@@ -242,7 +251,7 @@ machine_run() {
 # machine_watch: until QEMU ends, the time is over, or a fault has been reported whole.
 machine_watch() {
     local deadline=$((SECONDS + machine_timeout)) fault_deadline='' _
-    machine_report=() machine_late=no machine_up=no machine_partial=''
+    machine_report=() machine_late=no machine_up=no machine_partial='' machine_race=() machine_races=0
     exec 7<>"$machine_dir/never" 8<"$machine_log"
     while kill -0 "$machine_pid" 2>/dev/null; do
         machine_read_console
@@ -273,10 +282,26 @@ machine_read_console() {
             [[ $line != *'toa-vm: the node starts'* ]] || machine_up=yes
         elif [ ${#machine_report[@]} -gt 0 ]; then
             machine_report+=("$line")
+        elif [[ $line == *'BUG: KCSAN: '* ]]; then
+            machine_race=("$line")
+        elif [ ${#machine_race[@]} -gt 0 ] && ! [[ $line =~ $machine_fault ]]; then
+            machine_race+=("$line")
+            [[ $line != *'=========='* ]] || machine_judge_race
         elif [[ $line =~ $machine_fault && $line != *'traps: '* ]]; then
             machine_report+=("$line")
         fi
     done
+}
+
+# machine_judge_race: KCSAN has reported a race, whole. The kernel has many of its own; it is a fault if
+# the module stands in one of the stacks.
+machine_judge_race() {
+    if [[ "${machine_race[*]}" == *'[toa]'* ]]; then
+        machine_report=("${machine_race[@]}")
+    else
+        machine_races=$((machine_races + 1))
+    fi
+    machine_race=()
 }
 
 machine_stop() {

@@ -3,8 +3,9 @@
 #
 # Building toa.ko for a prepared kernel, with the compilers of its build root.
 
+# module_path NAME [SEED]: toa.ko, or the one with the fault that SEED names (Kbuild's TOA_SEED).
 module_path() {
-    printf '%s\n' "$(kernel_folder "$1")/toa.ko"
+    printf '%s\n' "$(kernel_folder "$1")${2:+/$2}/toa.ko"
 }
 
 # module_sources NAME BUILD: all that makes the module, in the folder BUILD of the kernel's build
@@ -24,11 +25,13 @@ module_sources() {
         --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
 }
 
-# module_make NAME BUILD: Kbuild there.
+# module_make NAME BUILD ARGUMENT...: Kbuild there.
 module_make() {
     local name=$1 build=$2 suite root_beside='' arguments=()
+    shift 2
     suite=$(kernel_value "$name" suite)
-    arguments=("TOA_RUST=$(kernel_value "$name" rust)")
+    mapfile -t arguments < <(debug_arguments "$name")
+    arguments+=("TOA_RUST=$(kernel_value "$name" rust)" "$@")
     if [ "$(kernel_rust_suite "$name")" != "$suite" ]; then
         root_beside=$(kernel_rust_suite "$name")
         arguments+=("RUSTC=$(rustc_beside)")
@@ -36,13 +39,14 @@ module_make() {
     root_run "$suite" make -C "$(<"$(kernel_folder "$name")/headers")" M="$build" "${arguments[@]}" modules
 }
 
-# module_build NAME: bring the module up to date.
+# module_build NAME [SEED]: bring the module up to date.
 module_build() {
-    local name=$1 build=/build/$1 built ko
-    ko=$(module_path "$name")
+    local name=$1 seed=${2:-} build=/build/$1${2:+-$2} built ko
+    ko=$(module_path "$name" "$seed")
+    mkdir -p "${ko%/*}"
     built=$(root_folder "$(kernel_value "$name" suite)")$build/toa.ko
     module_sources "$name" "$build"
-    logged "module-$name" module_make "$name" "$build" || die "toa.ko does not build for $name; see above"
+    logged "module-$name" module_make "$name" "$build" ${seed:+"TOA_SEED=$seed"} || die "toa.ko does not build for $name; see above"
     # modpost and objtool warn and go on.
     if grep -i 'warning' "$TOA_CACHE/log/module-$name.log" >&2; then
         die "the build for $name is not silent; see above, or $TOA_CACHE/log/module-$name.log"
@@ -64,7 +68,7 @@ test_modules() {
 
 # test_modules_build NAME: bring them up to date.
 test_modules_build() {
-    local name=$1 folder suite build there
+    local name=$1 folder suite build there arguments
     need_packages rsync
     folder=$(kernel_folder "$name")
     suite=$(kernel_value "$name" suite)
@@ -74,7 +78,8 @@ test_modules_build() {
     mkdir -p "$there" "$(test_modules "$name")"
     cp "$folder/stamp" "$there/.toa-kernel"
     rsync --recursive --links --perms --checksum "$TOA_REPO/tests/modules/" "$there/"
-    logged "test-modules-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" modules ||
+    mapfile -t arguments < <(debug_arguments "$name")
+    logged "test-modules-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
         die "the tests' modules do not build for $name; see above"
     rsync --archive --include='*.ko' --exclude='*' "$there/" "$(test_modules "$name")/"
 }

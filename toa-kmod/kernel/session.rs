@@ -62,6 +62,8 @@ impl Session {
     }
 
     fn origin(&self) -> Origin {
+        #[cfg(toa_seed_oob)]
+        self.seed_oob();
         Origin {
             client: Address {
                 family: self.family,
@@ -72,6 +74,16 @@ impl Session {
             kind: self.kind,
             length: self.length,
         }
+    }
+
+    /// Reads the byte behind the session, the last of its `Link`, which KASAN is to report. In no
+    /// build but that of TOA_SEED=oob (tests/debug/seeds).
+    #[cfg(toa_seed_oob)]
+    #[inline(never)]
+    fn seed_oob(&self) {
+        let behind = core::ptr::from_ref(self).wrapping_add(1).cast::<u8>();
+        // SAFETY: None; this is the fault.
+        unsafe { behind.read_volatile() };
     }
 }
 

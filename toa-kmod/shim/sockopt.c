@@ -34,8 +34,21 @@ static bool live;
 #error "this kernel is preemptible and has no CONFIG_TASKS_RCU: unloading would not be safe"
 #endif
 
+#ifdef TOA_SEED_race
+/* Counts with no lock, which KCSAN is to report: tests/debug/seeds. */
+static noinline void seed_race(void)
+{
+	static unsigned long calls;
+
+	calls++;
+}
+#else
+static void seed_race(void) {}
+#endif
+
 static int get(struct sock *sk, int name, void __user *user, int *len)
 {
+	seed_race();
 	/* Pairs with toa_shim_sockopt_open(). */
 	if (!smp_load_acquire(&live))
 		return -ENOPROTOOPT;

@@ -9,6 +9,7 @@ mod life;
 mod lookup_4096;
 mod malformed;
 mod many;
+mod memory;
 mod module;
 mod odd_packets;
 mod own_option;

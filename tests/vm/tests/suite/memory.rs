@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where memory runs out: each allocation fails once, and nothing else does.
+//!
+//! Wants a kernel with fault injection, as `tests/debug/debug.config` has and no stock one.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use toa_cli::wire::toa;
+use toa_testbed::Family;
+use toa_vm_tests::{Stats, World, module, node, original, settle, sockopt};
+
+const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
+
+/// More allocations than anything here makes; as many failures mean that nothing was injected.
+const MANY: usize = 5_000;
+
+/// The kernel's ways to let allocations fail (`failslab`, `fail_page_alloc`), set so that every one may;
+/// set back in the end.
+struct Faults(Vec<(String, String)>);
+
+impl Faults {
+    /// None where the kernel has no such thing; the test is skipped then.
+    fn ready() -> Option<Self> {
+        node::require();
+        if !Path::new("/sys/kernel/debug/failslab").exists() {
+            node::skip("this kernel has no fault injection");
+            return None;
+        }
+        let mut faults = Self(Vec::new());
+        for kind in ["failslab", "fail_page_alloc"] {
+            // A dump of the stack for each would be mistaken for a fault of the kernel.
+            faults.set(kind, "verbose", "0");
+            faults.set(kind, "ignore-gfp-wait", "N");
+        }
+        faults.set("fail_page_alloc", "ignore-gfp-highmem", "N");
+        faults.set("fail_page_alloc", "min-order", "0");
+        Some(faults)
+    }
+
+    #[track_caller]
+    fn set(&mut self, kind: &str, knob: &str, value: &str) {
+        let path = format!("/sys/kernel/debug/{kind}/{knob}");
+        let old = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
+        self.0.push((path, old.trim().to_owned()));
+    }
+
+    /// From now on, and until what it returns goes, no slab allocation of the module's own text succeeds.
+    fn none_for_the_module(&mut self) -> NoMemory<'_> {
+        let [start, end] = module_text();
+        let first = self.0.len();
+        self.set("failslab", "require-start", &format!("{start:#x}"));
+        self.set("failslab", "require-end", &format!("{end:#x}"));
+        self.set("failslab", "times", "-1");
+        self.set("failslab", "probability", "100");
+        NoMemory {
+            faults: self,
+            first,
+        }
+    }
+
+    fn set_back(&mut self, first: usize) {
+        for (path, old) in self.0.drain(first..).rev() {
+            if let Err(error) = fs::write(&path, &old) {
+                eprintln!("cannot set {path} back to {old}: {error}");
+            }
+        }
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        self.set_back(0);
+    }
+}
+
+struct NoMemory<'a> {
+    faults: &'a mut Faults,
+    first: usize,
+}
+
+impl Drop for NoMemory<'_> {
+    fn drop(&mut self) {
+        self.faults.set_back(self.first);
+    }
+}
+
+/// From the module's first function to behind its last.
+fn module_text() -> [u64; 2] {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap();
+    let text: Vec<u64> = symbols
+        .lines()
+        .filter(|line| line.ends_with("[toa]"))
+        .filter_map(|line| {
+            let (address, rest) = line.split_once(' ')?;
+            let is_text = rest.starts_with(['t', 'T']);
+            is_text.then(|| u64::from_str_radix(address, 16).expect("an address"))
+        })
+        .collect();
+    let first = *text.iter().min().expect("functions of the module");
+    // The last function's end is not told.
+    let last = *text.iter().max().expect("functions of the module");
+    assert_ne!(first, 0, "/proc/kallsyms hides addresses");
+    [first, last + 4096]
+}
+
+/// Lets the `nth` allocation that `work` makes in this thread fail; its result, and whether it made
+/// that many.
+fn fail_nth<T>(nth: usize, work: impl FnOnce() -> T) -> (T, bool) {
+    let countdown = File::options()
+        .read(true)
+        .write(true)
+        .open("/proc/thread-self/fail-nth")
+        .expect("the kernel has fail-nth");
+    countdown
+        .write_all_at(nth.to_string().as_bytes(), 0)
+        .expect("fail-nth takes a number");
+    let result = work();
+    let mut left = [0; 16];
+    let len = countdown
+        .read_at(&mut left, 0)
+        .expect("fail-nth can be read");
+    let left = String::from_utf8_lossy(&left[..len]);
+    countdown.write_all_at(b"0", 0).expect("fail-nth is off");
+    (result, left.trim_end_matches(['\n', '\0']) == "0")
+}
+
+/// What came of failures: how many were survived, how many were answered with `ENOMEM`.
+#[derive(Debug, Default)]
+struct Tally {
+    survived: usize,
+    refused: usize,
+}
+
+/// Loads the module again and again, and lets one allocation after another fail.
+fn load_with_each_failure(parameters: &str) -> Tally {
+    let _unloaded = module::Unloaded::now();
+    let file = File::open(node::module_file()).unwrap();
+    let arguments = CString::new(parameters).unwrap();
+    let mut tally = Tally::default();
+    for nth in 1..MANY {
+        let (result, injected) = fail_nth(nth, || {
+            finit_module(&file, &arguments, ModuleInitFlags::empty())
+        });
+        match result {
+            Ok(()) => {
+                module::unload_patiently();
+                tally.survived += 1;
+            }
+            Err(Errno::ENOMEM) => tally.refused += 1,
+            Err(errno) => panic!("allocation {nth} failing, {parameters:?}: {errno}"),
+        }
+        module::assert_nothing_left();
+        if !injected {
+            assert_eq!(result, Ok(()), "no allocation {nth}, {parameters:?}");
+            tally.survived -= 1;
+            return tally;
+        }
+    }
+    panic!("loading makes {MANY} allocations and more");
+}
+
+#[test]
+fn each_allocation_at_load_may_fail_and_leaves_nothing() {
+    let Some(_faults) = Faults::ready() else {
+        return;
+    };
+    for parameters in ["", "hook=kprobe"] {
+        let tally = load_with_each_failure(parameters);
+        println!("{parameters:?}: {tally:?}");
+        assert!(tally.refused > 10, "{tally:?}: were there any failures?");
+    }
+}
+
+/// The server is served as without the module, and the counter says so.
+#[test]
+fn without_memory_a_connection_works_and_has_no_address() {
+    let Some(mut faults) = Faults::ready() else {
+        return;
+    };
+    for parameters in ["hook=ftrace", "hook=kprobe"] {
+        let unloaded = module::Unloaded::now();
+        module::load(parameters).unwrap();
+        World::beside(|world| {
+            for family in Family::ALL {
+                let listener = world.listen(family);
+                let client = original(family, 7, 7);
+                let option = toa(254, client);
+                for (syn, ack) in [(&option[..], &[][..]), (&[], &option)] {
+                    let before = Stats::read();
+                    let no_memory = faults.none_for_the_module();
+                    let mut conn = world.connect(family, &listener, syn, ack);
+                    drop(no_memory);
+                    let counted = Stats::read().since(&before);
+                    assert_eq!(counted.get("dropped_no_memory"), 1, "{counted:?}");
+                    assert_eq!(counted.get("syn_recv_sock_toa"), 0, "{counted:?}");
+                    assert_eq!(libtoa::original(&conn.stream).unwrap(), None);
+                    conn.exchange();
+
+                    let conn = world.connect(family, &listener, syn, ack);
+                    let told = libtoa::original(&conn.stream).unwrap();
+                    assert_eq!(told.map(|told| told.addr), Some(client));
+                }
+            }
+        });
+        settle();
+        drop(unloaded);
+    }
+}
+
+#[test]
+fn each_allocation_may_fail_when_the_files_are_read() {
+    let Some(_faults) = Faults::ready() else {
+        return;
+    };
+    World::run(|_| {
+        for path in ["/proc/net/toa", "/proc/net/toa_stats"] {
+            let whole = fs::read_to_string(path).unwrap();
+            for nth in 1..MANY {
+                // Room enough before the failures begin: the text is the kernel's only allocation.
+                let mut text = Vec::with_capacity(1 << 20);
+                let (result, injected) = fail_nth(nth, || File::open(path)?.read_to_end(&mut text));
+                match result {
+                    Ok(_) => assert_eq!(text.len(), whole.len(), "{path}, allocation {nth}"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::OutOfMemory, "{path}: {error}")
+                    }
+                }
+                if !injected {
+                    assert!(nth > 1, "{path}: no allocation failed");
+                    break;
+                }
+            }
+        }
+    });
+}
+
+/// What does not allocate cannot fail.
+#[test]
+fn asking_allocates_nothing() {
+    let Some(_faults) = Faults::ready() else {
+        return;
+    };
+    World::run(|world| {
+        for family in Family::ALL {
+            let listener = world.listen(family);
+            let option = toa(254, original(family, 7, 7));
+            let conn = world.connect(family, &listener, &option, &[]);
+            let mut answer = [0; 48];
+            let ask = |answer: &mut [u8]| {
+                sockopt::get(&conn.stream, libc::IPPROTO_IP, TOA_SO_ORIGINAL, answer)
+            };
+            // The page is there when it counts.
+            ask(&mut answer).unwrap();
+            let (asked, injected) = fail_nth(1, || ask(&mut answer));
+            assert_eq!((asked, injected), (Ok(48), false), "{family:?}");
+        }
+    });
+}
