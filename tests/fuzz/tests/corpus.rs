@@ -21,8 +21,8 @@ fn replay(name: &str, check: Check) {
         // Named on its way, so that a panic below says where.
         println!("{}", file.display());
         check(&bytes);
-        // And with its end missing: what a reader of lengths trips over.
-        for length in 0..bytes.len() {
+        // And with its end missing: what a reader of lengths trips over. A part of the long ones.
+        for length in (0..bytes.len()).rev().take(256) {
             check(&bytes[..length]);
         }
     }
