@@ -238,14 +238,16 @@ impl Traffic {
             let (finished, done) = mpsc::channel();
             // What blocks ends with the traffic, whoever stops first.
             listener.set_nonblocking(true).unwrap();
-            thread::scope(|scope| {
+            let mut open = thread::scope(|scope| {
                 let _stop = StopAtEnd(&self.stop);
                 scope.spawn(|| self.accept(&listener, &finished));
                 for _ in 0..Self::ASKING {
                     scope.spawn(|| self.ask());
                 }
-                self.connect(world, &listener, &done);
+                self.connect(world, &listener, &done)
             });
+            // Nobody looks at them any more; without their other ends they would live on for minutes.
+            open.iter_mut().for_each(|client| client.rst().unwrap());
             self.newest.lock().unwrap().take();
         });
     }
@@ -254,16 +256,18 @@ impl Traffic {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn connect(&self, world: &World, listener: &TcpListener, done: &mpsc::Receiver<()>) {
+    /// Makes connections until the end; what stands then.
+    fn connect(
+        &self,
+        world: &World,
+        listener: &TcpListener,
+        done: &mpsc::Receiver<()>,
+    ) -> VecDeque<Client> {
         let mut open: VecDeque<Client> = VecDeque::new();
-        for n in 0.. {
-            if self.is_over() {
-                // Without their other ends they would live on for minutes.
-                open.iter_mut().for_each(|client| client.rst().unwrap());
-                return;
-            }
+        let mut n = 0;
+        while !self.is_over() {
             // Ports come again; by then their connections have gone.
-            let peer = SocketAddr::new(peer_ip(Family::V4), 20_000 + n % 20_000);
+            let peer = SocketAddr::new(peer_ip(Family::V4), 20_000 + n);
             let option = toa(200, Self::client_of(peer));
             let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
                 (&option, &[])
@@ -278,13 +282,15 @@ impl Traffic {
                 while let Err(error) = done.recv_timeout(Duration::from_millis(100)) {
                     assert_eq!(error, mpsc::RecvTimeoutError::Timeout, "nobody accepts");
                     if self.is_over() {
-                        break;
+                        return open;
                     }
                 }
                 open.pop_front().unwrap().rst().unwrap();
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
+            n = (n + 1) % 20_000;
         }
+        open
     }
 
     fn accept(&self, listener: &TcpListener, finished: &mpsc::Sender<()>) {
