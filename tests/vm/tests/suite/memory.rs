@@ -20,8 +20,7 @@ const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 /// More allocations than anything here makes; as many failures mean that nothing was injected.
 const MANY: usize = 5_000;
 
-/// The kernel's ways to let allocations fail (`failslab`, `fail_page_alloc`), set so that every one may;
-/// set back in the end.
+/// The kernel's way to let slab allocations fail, set so that every one may; set back in the end.
 struct Faults(Vec<(String, String)>);
 
 impl Faults {
@@ -33,19 +32,17 @@ impl Faults {
             return None;
         }
         let mut faults = Self(Vec::new());
-        for kind in ["failslab", "fail_page_alloc"] {
-            // A dump of the stack for each would be mistaken for a fault of the kernel.
-            faults.set(kind, "verbose", "0");
-            faults.set(kind, "ignore-gfp-wait", "N");
-        }
-        faults.set("fail_page_alloc", "ignore-gfp-highmem", "N");
-        faults.set("fail_page_alloc", "min-order", "0");
+        // A dump of the stack for each would take longer than all else.
+        faults.set("verbose", "0");
+        // Allocations that may sleep, too. Whole pages have a switch of their own, and are left: they are
+        // many hundreds, and the kernel's own code answers for what becomes of them.
+        faults.set("ignore-gfp-wait", "N");
         Some(faults)
     }
 
     #[track_caller]
-    fn set(&mut self, kind: &str, knob: &str, value: &str) {
-        let path = format!("/sys/kernel/debug/{kind}/{knob}");
+    fn set(&mut self, knob: &str, value: &str) {
+        let path = format!("/sys/kernel/debug/failslab/{knob}");
         let old = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
         self.0.push((path, old.trim().to_owned()));
@@ -55,10 +52,10 @@ impl Faults {
     fn none_for_the_module(&mut self) -> NoMemory<'_> {
         let [start, end] = module_text();
         let first = self.0.len();
-        self.set("failslab", "require-start", &format!("{start:#x}"));
-        self.set("failslab", "require-end", &format!("{end:#x}"));
-        self.set("failslab", "times", "-1");
-        self.set("failslab", "probability", "100");
+        self.set("require-start", &format!("{start:#x}"));
+        self.set("require-end", &format!("{end:#x}"));
+        self.set("times", "-1");
+        self.set("probability", "100");
         NoMemory {
             faults: self,
             first,
