@@ -12,10 +12,13 @@ tests_failed=0
 
 # try NAME COMMAND...: one test; the command's output is shown where it fails.
 try() {
-    local name=$1 log=$TOA_CACHE/log/test-tried.log status=0
+    local name=$1 log=$TOA_CACHE/log/test-tried.log status
     shift
-    # A command whose status is asked for does not stop at its first error by itself.
-    (set +e && (set -e && "$@")) >"$log" 2>&1 </dev/null || status=$?
+    # In a condition, and before ||, no command stops at its first error, whatever it sets itself.
+    set +e
+    (set -e && "$@") >"$log" 2>&1 </dev/null
+    status=$?
+    set -e
     if [ "$status" -eq 0 ]; then
         tests_passed=$((tests_passed + 1))
         printf 'test %s ... ok\n' "$name"
