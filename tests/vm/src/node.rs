@@ -2,6 +2,7 @@
 //! The node that the tests run in.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -70,6 +71,36 @@ pub fn meminfo(name: &str) -> u64 {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
         .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
         .unwrap_or_else(|| panic!("no {name} in /proc/meminfo"))
+}
+
+/// What the kernel's slabs hold, in kilobytes. What is free in them is given back first, and so is what
+/// KASAN keeps from being used again, which would otherwise look like memory that somebody has.
+///
+/// # Panics
+///
+/// Where the kernel does not tell, or cannot be told.
+#[must_use]
+pub fn slabs() -> u64 {
+    let caches = fs::read_dir("/sys/kernel/slab").expect("/sys/kernel/slab");
+    for cache in caches {
+        let cache = cache.expect("a slab cache");
+        // A link is another name of a cache that several users share.
+        if cache.file_type().expect("its type").is_dir() {
+            match fs::write(cache.path().join("shrink"), "1") {
+                // Its last user went meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => result.expect("a slab cache shrinks"),
+            }
+        }
+    }
+    meminfo("Slab")
+}
+
+/// Whether this kernel keeps records of each object that is allocated (kmemleak), several times as large
+/// as a small object.
+#[must_use]
+pub fn counts_its_memory() -> bool {
+    Path::new("/sys/kernel/debug/kmemleak").exists()
 }
 
 /// Waits until `done`, and fails the test with `what` where that takes too long.

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::node;
 
@@ -131,23 +133,27 @@ pub fn sessions() -> u64 {
     Stats::read().get(SESSIONS)
 }
 
-/// Waits until so many sessions live.
+/// Waits until so many sessions live, as long as there is progress: a thousand connections that close
+/// at once take an emulated machine more than any one wait.
 ///
 /// # Panics
 ///
-/// Where they do not within [`node::PATIENCE`].
+/// Where they do not, and their number has been the same for [`node::PATIENCE`].
 #[track_caller]
 pub fn sessions_become(count: u64) {
-    let mut last = 0;
-    let deadline = std::time::Instant::now() + node::PATIENCE;
-    while std::time::Instant::now() < deadline {
-        last = sessions();
-        if last == count {
-            return;
+    let mut last = sessions();
+    let mut since = Instant::now();
+    while last != count {
+        assert!(
+            since.elapsed() < node::PATIENCE,
+            "{last} sessions live, and not {count}"
+        );
+        thread::sleep(Duration::from_millis(10));
+        let now = sessions();
+        if now != last {
+            (last, since) = (now, Instant::now());
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    panic!("{last} sessions live, and not {count}");
 }
 
 /// Waits until no session lives: every connection of a test is gone.

@@ -10,7 +10,7 @@ use libtoa::Segment;
 use toa_cli::client::Client;
 use toa_cli::wire::{Flags, toa};
 use toa_testbed::Family;
-use toa_vm_tests::node::{self, Sysctl, meminfo, usual_or_long};
+use toa_vm_tests::node::{self, Sysctl, meminfo, slabs, usual_or_long};
 use toa_vm_tests::{Conn, Stats, World, original, settle};
 
 /// Always: no request of a half-open connection is kept, the SYN's sequence number comes back in
@@ -73,7 +73,7 @@ fn a_flood_of_syns_makes_no_session_takes_no_memory_and_shuts_nobody_out() {
         // The kernel's own caches grow with the first few thousand.
         flood(world, &listener, WARM, 0);
         let before = Stats::read();
-        let memory = || (meminfo("Slab"), meminfo("MemAvailable"));
+        let memory = || (slabs(), meminfo("MemAvailable"));
         let (slab, available) = memory();
         let (mut most, mut least) = (slab, available);
         let mut outlived = 0;
