@@ -8,21 +8,28 @@ module_path() {
     printf '%s\n' "$(kernel_folder "$1")${2:+/$2}/toa.ko"
 }
 
-# module_sources NAME BUILD: all that makes the module, in the folder BUILD of the kernel's build
-# root, so that the tree stays clean. What differs is copied, and is new then: kbuild makes that
-# again, and nothing else, whichever clone the rest came from. What is already there of another
-# package of the kernel goes: its headers may be older than objects made from those before, which
-# make would then take for up to date.
-module_sources() {
-    local stamp there
+# sources_copy NAME BUILD FROM FILTER...: the sources in FROM that rsync's filters leave, in the folder
+# BUILD of the kernel's build root, so that the tree stays clean. What differs is copied, and is new
+# then: kbuild makes that again, and nothing else, whichever clone the rest came from. What is already
+# there of another package of the kernel goes: its headers may be older than objects made from those
+# before, which make would then take for up to date.
+sources_copy() {
+    local stamp there from=$3
     need_packages rsync
     stamp=$(kernel_folder "$1")/stamp
     there=$(root_folder "$(kernel_value "$1" suite)")$2
+    shift 3
     cmp --silent "$stamp" "$there/.toa-kernel" || rm -rf "$there"
     mkdir -p "$there"
     cp "$stamp" "$there/.toa-kernel"
-    rsync --recursive --links --perms --checksum --delete --exclude-from="$TOA_REPO/.gitignore" --include=/Kbuild --include=/Cargo.toml \
-        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*' "$TOA_REPO/" "$there/"
+    rsync --recursive --links --perms --checksum --delete --exclude=/.toa-kernel \
+        --exclude-from="$TOA_REPO/.gitignore" "$@" "$from/" "$there/"
+}
+
+# module_sources NAME BUILD: all that makes the module.
+module_sources() {
+    sources_copy "$1" "$2" "$TOA_REPO" --include=/Kbuild --include=/Cargo.toml \
+        --include=/toa-kmod/ --include='/toa-kmod/**' --exclude='*'
 }
 
 # module_make NAME BUILD ARGUMENT...: Kbuild there.
@@ -68,20 +75,14 @@ test_modules() {
 
 # test_modules_build NAME: bring them up to date.
 test_modules_build() {
-    local name=$1 folder suite build there arguments
-    need_packages rsync
-    folder=$(kernel_folder "$name")
+    local name=$1 suite build=/build/$1-tests arguments
     suite=$(kernel_value "$name" suite)
-    build=/build/$name-tests
-    there=$(root_folder "$suite")$build
-    cmp --silent "$folder/stamp" "$there/.toa-kernel" || rm -rf "$there"
-    mkdir -p "$there" "$(test_modules "$name")"
-    cp "$folder/stamp" "$there/.toa-kernel"
-    rsync --recursive --links --perms --checksum "$TOA_REPO/tests/modules/" "$there/"
+    sources_copy "$name" "$build" "$TOA_REPO/tests/modules"
     mapfile -t arguments < <(debug_arguments "$name")
-    logged "test-modules-$name" root_run "$suite" make -C "$(<"$folder/headers")" M="$build" "${arguments[@]}" modules ||
-        die "the tests' modules do not build for $name; see above"
-    rsync --archive --include='*.ko' --exclude='*' "$there/" "$(test_modules "$name")/"
+    logged "test-modules-$name" root_run "$suite" make -C "$(<"$(kernel_folder "$name")/headers")" M="$build" \
+        "${arguments[@]}" modules || die "the tests' modules do not build for $name; see above"
+    mkdir -p "$(test_modules "$name")"
+    rsync --archive --include='*.ko' --exclude='*' "$(root_folder "$suite")$build/" "$(test_modules "$name")/"
 }
 
 # rustc_beside: the compiler of the root at /opt/beside, with the libraries of that root: it may

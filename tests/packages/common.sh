@@ -3,8 +3,10 @@
 #
 # What the tests of the packages share: roots that stand for nodes.
 
-# shellcheck source=../try.sh
-. "$(dirname "${BASH_SOURCE[0]}")/../try.sh"
+# shellcheck source=../../scripts/lib/all.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib/all.sh"
+# shellcheck source=../holds.sh
+. "$TOA_REPO/tests/holds.sh"
 
 # A node has what its packages brought and nothing else, so the build roots will not do.
 root_folder() {
