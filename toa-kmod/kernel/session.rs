@@ -21,10 +21,10 @@ use crate::backend::{self, Box, BoxedArray};
 use crate::pure::answer::Origin;
 use crate::pure::layout::{Address, Family};
 use crate::pure::policy::Segment;
-use crate::shared::chain::{Chain, Link, Reader};
+use crate::shared::chain::{self, Chain, Link, Reader};
 use crate::shared::spares::Spares;
 
-/// Buckets; a power of two. 512 KiB of pointers, and short chains up to 100,000 sessions and more.
+/// Buckets; a power of two. 1 MiB, and short chains up to 100,000 sessions and more.
 const BUCKETS: usize = 1 << 16;
 
 /// Sessions for a hook that interrupted the kernel where it cannot allocate (an int3 kprobe runs
@@ -34,7 +34,6 @@ const SPARES: usize = 64;
 
 /// One connection's original address.
 struct Session {
-    sk: usize,
     net: usize,
     peer: [u8; 16],
     client: [u8; 16],
@@ -128,7 +127,6 @@ impl Drop for IrqsOff {
 impl Session {
     fn blank() -> Self {
         Self {
-            sk: 0,
             net: 0,
             peer: [0; 16],
             client: [0; 16],
@@ -168,12 +166,11 @@ impl Sessions {
         })
     }
 
-    /// The bucket of a socket. Sockets are cache-line aligned and come from a few slabs: the
-    /// multiplication (by 2^64 / golden ratio, as in `linux/hash.h`) spreads them.
+    /// The bucket of a socket. Sockets are cache-line aligned and come from a few slabs, so it takes
+    /// a hash to spread them.
     fn bucket(&self, sk: usize) -> Option<&Chain<Session>> {
         const SHIFT: u32 = u64::BITS - BUCKETS.trailing_zeros();
-        let hash = (sk as u64).wrapping_mul(0x61c8_8646_80b5_83eb) >> SHIFT;
-        self.buckets.get(hash as usize)
+        self.buckets.get((chain::hash(sk) >> SHIFT) as usize)
     }
 
     /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
@@ -182,8 +179,7 @@ impl Sessions {
         let Some(bucket) = self.bucket(sk) else {
             return false;
         };
-        let session = Link::new(Session {
-            sk,
+        let session = Session {
             net: flow.net as usize,
             peer: flow.peer,
             client: origin.client.addr,
@@ -195,7 +191,8 @@ impl Sessions {
             kind: origin.kind,
             length: origin.length,
             ..Session::blank()
-        });
+        };
+        let session = Link::new(sk, session);
         // SAFETY: No preconditions.
         let new = if unsafe { shim::toa_shim_in_nmi() } == 0 {
             match backend::new_box_atomic(session) {
@@ -220,7 +217,7 @@ impl Sessions {
 
     /// The session of `sk`, if it has one.
     fn session<'a>(&self, rcu: &'a RcuReader, sk: usize) -> Option<&'a Session> {
-        self.bucket(sk)?.find(rcu, |session| session.sk == sk)
+        self.bucket(sk)?.find(rcu, sk)
     }
 
     /// What is known of `sk`, whose connection is `flow`.
@@ -244,7 +241,7 @@ impl Sessions {
     pub(super) fn remove(&self, sk: usize) -> bool {
         match self.bucket(sk) {
             // Nearly every socket has none: look before locking.
-            Some(bucket) if !bucket.is_empty() => Self::take_out(bucket, sk),
+            Some(bucket) if bucket.may_hold(sk) => Self::take_out(bucket, sk),
             _ => false,
         }
     }
@@ -253,7 +250,7 @@ impl Sessions {
     #[inline(never)]
     fn take_out(bucket: &Chain<Session>, sk: usize) -> bool {
         let irqs = IrqsOff::new();
-        let found = bucket.remove(|session| session.sk == sk);
+        let found = bucket.remove(sk);
         drop(irqs);
         let Some(found) = found else {
             return false;
@@ -267,7 +264,7 @@ impl Sessions {
     /// Fills the spares, where it is allowed to allocate atomically.
     pub(super) fn refill(&self) {
         let make = || {
-            let fresh = backend::new_box_atomic(Link::new(Session::blank())).ok()?;
+            let fresh = backend::new_box_atomic(Link::new(0, Session::blank())).ok()?;
             NonNull::new(Box::into_raw(fresh))
         };
         // SAFETY: What comes back from `refill` came from `make`, and nobody else has seen it.

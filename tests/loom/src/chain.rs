@@ -15,7 +15,6 @@ use crate::shared::chain::{Chain, Link, Reader};
 /// What a session holds. loom fails a test in which somebody reads this while it is written, and
 /// it is written when it is made and when it is freed, and one in which it is never freed.
 struct Session {
-    sk: usize,
     client: Track<UnsafeCell<usize>>,
 }
 
@@ -24,7 +23,6 @@ const GONE: usize = usize::MAX;
 impl Session {
     fn of(sk: usize) -> Self {
         Self {
-            sk,
             client: Track::new(UnsafeCell::new(client_of(sk))),
         }
     }
@@ -70,22 +68,22 @@ impl Table {
     }
 
     fn insert(&self, sk: usize) {
-        let new = Box::into_raw(Box::new(Link::new(Session::of(sk))));
+        let new = Box::into_raw(Box::new(Link::new(sk, Session::of(sk))));
         // SAFETY: The link is this thread's, and `free` waits for the readers.
         unsafe { self.chain.insert(new) };
     }
 
     fn find(&self, sk: usize) -> Option<usize> {
         let reader = InRcu(self.rcu.read().unwrap());
-        let session = self.chain.find(&reader, |session| session.sk == sk)?;
+        let session = self.chain.find(&reader, sk)?;
         Some(session.client())
     }
 
     fn remove(&self, sk: usize) -> bool {
-        if self.chain.is_empty() {
+        if !self.chain.may_hold(sk) {
             return false;
         }
-        let Some(link) = self.chain.remove(|session| session.sk == sk) else {
+        let Some(link) = self.chain.remove(sk) else {
             return false;
         };
         self.free(link);
@@ -239,5 +237,34 @@ fn none_is_lost_where_two_come_at_once() {
         |_| {},
         [|table| table.insert(1), |table| table.insert(2)],
         |table| assert!(look(table, 1) && look(table, 2)),
+    );
+}
+
+/// Its mark is that of 1.
+const TWIN: usize = 62;
+
+#[test]
+fn a_mark_stays_while_any_key_has_it_and_no_longer() {
+    together(
+        3,
+        |table| {
+            table.insert(1);
+            table.insert(TWIN);
+            table.insert(3);
+        },
+        [
+            |table| assert!(table.remove(TWIN)),
+            |table| {
+                assert!(table.chain.may_hold(1));
+                assert!(look(table, 1));
+                assert!(table.remove(3));
+            },
+        ],
+        |table| {
+            assert!(table.chain.may_hold(TWIN), "the two have different marks");
+            assert!(!table.chain.may_hold(3));
+            assert!(table.remove(1));
+            assert!(!table.chain.may_hold(1));
+        },
     );
 }
