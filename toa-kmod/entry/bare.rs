@@ -75,7 +75,7 @@ mod backend {
     /// Which back end this is, for `/proc/net/toa`.
     pub(crate) const NAME: &str = "freestanding";
 
-    /// A `kmalloc`ed object, which `kfree_rcu` may free.
+    /// An object of the kernel's heap.
     pub(crate) struct Box<T>(NonNull<T>);
 
     // SAFETY: A `Box` owns its object alone.
@@ -84,12 +84,11 @@ mod backend {
     unsafe impl<T: Sync> Sync for Box<T> {}
 
     impl<T> Box<T> {
-        fn new(value: T, atomic: bool) -> Result<Self> {
+        fn new(value: T) -> Result<Self> {
             // Kernel allocations are aligned to a word at least.
             const { assert!(align_of::<T>() <= align_of::<usize>()) };
-            // SAFETY: An atomic allocation does not sleep; others are made where sleeping is
-            // allowed.
-            let place = unsafe { shim::toa_shim_alloc(size_of::<T>(), atomic.into()) };
+            // SAFETY: Module load may sleep.
+            let place = unsafe { shim::toa_shim_alloc(size_of::<T>()) };
             let place = NonNull::new(place.cast::<T>()).ok_or(Error::ENOMEM)?;
             // SAFETY: The place is large enough, aligned, and ours.
             unsafe { place.write(value) };
@@ -142,12 +141,7 @@ mod backend {
 
     /// Allocates at module load; may sleep.
     pub(crate) fn new_box<T>(value: T) -> Result<Box<T>> {
-        Box::new(value, false)
-    }
-
-    /// Allocates in a hook: never sleeps, and fails without a word in the log.
-    pub(crate) fn new_box_atomic<T>(value: T) -> Result<Box<T>> {
-        Box::new(value, true)
+        Box::new(value)
     }
 
     /// Allocates `N` times `make()` at module load; may sleep.

@@ -47,7 +47,7 @@ mod backend {
     /// Which back end this is, for `/proc/net/toa`.
     pub(crate) const NAME: &str = "kernel";
 
-    /// A `kmalloc`ed object, which `kfree_rcu` may free.
+    /// An object of the kernel's heap.
     pub(crate) type Box<T> = KBox<T>;
 
     /// A large array.
@@ -56,11 +56,6 @@ mod backend {
     /// Allocates at module load; may sleep.
     pub(crate) fn new_box<T>(value: T) -> Result<Box<T>> {
         KBox::new(value, GFP_KERNEL).map_err(|_| Error::ENOMEM)
-    }
-
-    /// Allocates in a hook: never sleeps, and fails without a word in the log.
-    pub(crate) fn new_box_atomic<T>(value: T) -> Result<Box<T>> {
-        KBox::new(value, GFP_ATOMIC | __GFP_NOWARN).map_err(|_| Error::ENOMEM)
     }
 
     /// Allocates `N` times `make()` at module load; may sleep.

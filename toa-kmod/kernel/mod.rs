@@ -4,11 +4,12 @@
 //!
 //! [`calls`] is where the C callbacks enter: a SYN, a new connection's first segment, a
 //! server's question, a socket that leaves its connection, a socket's end. [`hooks`] holds the registrations behind them, [`syn`] the addresses
-//! that wait for their connection, [`session`] the connections that have one, [`stats`] the
-//! counters, [`status`] what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
+//! that wait for their connection, [`session`] the connections that have one, in a [`cache`],
+//! [`stats`] the counters, [`status`] what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
+mod cache;
 mod calls;
 pub(crate) mod errno;
 mod hooks;

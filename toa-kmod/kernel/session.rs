@@ -7,21 +7,21 @@
 //! a session knows when its socket leaves the connection, and a look-up also compares the network
 //! namespace, the peer and the local port.
 //!
-//! Readers walk a bucket under RCU; writers hold its lock. Sessions are inserted by a hook, with
-//! bottom halves off, and removed with interrupts off; neither can be interrupted by another hook
-//! on its CPU, so the lock is free for whoever spins on it soon.
+//! Whoever goes through a bucket holds its lock, a question too: on its way here it has held a mutex
+//! of the kernel's that all questions share. So a session is freed as soon as it is taken out. Sessions are inserted by a hook, with bottom halves off; all else is done with
+//! interrupts off. Neither can be interrupted by a hook on its CPU, so the lock is free for whoever
+//! spins on it soon.
 
 use core::mem::size_of;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::cache::Cache;
 use super::errno::Result;
 use super::shim::{self, toa_flow};
-use crate::backend::{self, Box, BoxedArray};
+use crate::backend::{self, BoxedArray};
 use crate::pure::answer::Origin;
 use crate::pure::layout::{Address, Family};
 use crate::pure::policy::Segment;
-use crate::shared::chain::{self, Chain, Link, Reader};
+use crate::shared::chain::{self, Chain, Link};
 use crate::shared::spares::Spares;
 
 /// Buckets; a power of two. 1 MiB, and short chains up to 100,000 sessions and more.
@@ -46,14 +46,14 @@ struct Session {
     length: u8,
     /// Whether the socket has left the connection. The session stays until the socket is destroyed,
     /// since the hook that sets this may be in no place to free anything.
-    left: AtomicBool,
+    left: bool,
 }
 
-const _: () = assert!(size_of::<Link<Session>>() <= 96);
+const _: () = assert!(size_of::<Link<Session>>() <= 80);
 
 impl Session {
     fn is_of(&self, flow: &toa_flow) -> bool {
-        !self.left.load(Ordering::Relaxed)
+        !self.left
             && self.peer == flow.peer
             && self.peer_port == flow.peer_port
             && self.local_port == flow.local_port
@@ -86,27 +86,6 @@ impl Session {
     }
 }
 
-/// Keeps the kernel from freeing sessions that are being read.
-struct RcuReader;
-
-impl RcuReader {
-    fn new() -> Self {
-        // SAFETY: `drop` unlocks, and the guard never leaves its function.
-        unsafe { shim::toa_shim_rcu_read_lock() };
-        Self
-    }
-}
-
-// SAFETY: Sessions are freed by `kfree_rcu`, a grace period after they were taken out.
-unsafe impl Reader for RcuReader {}
-
-impl Drop for RcuReader {
-    fn drop(&mut self) {
-        // SAFETY: `new` locked.
-        unsafe { shim::toa_shim_rcu_read_unlock() };
-    }
-}
-
 /// Keeps interrupts, and so every hook, off this CPU.
 struct IrqsOff(core::ffi::c_ulong);
 
@@ -124,24 +103,6 @@ impl Drop for IrqsOff {
     }
 }
 
-impl Session {
-    fn blank() -> Self {
-        Self {
-            net: 0,
-            peer: [0; 16],
-            client: [0; 16],
-            peer_port: [0; 2],
-            local_port: [0; 2],
-            client_port: [0; 2],
-            family: Family::V4,
-            segment: Segment::Syn,
-            kind: 0,
-            length: 0,
-            left: AtomicBool::new(false),
-        }
-    }
-}
-
 /// What a look-up finds.
 pub(super) enum Found {
     /// The connection's original address.
@@ -156,6 +117,8 @@ pub(super) enum Found {
 pub(super) struct Sessions {
     buckets: BoxedArray<Chain<Session>, BUCKETS>,
     spares: Spares<Link<Session>, SPARES>,
+    /// The last field: what came of it must be gone before it.
+    cache: Cache<Link<Session>>,
 }
 
 impl Sessions {
@@ -163,6 +126,7 @@ impl Sessions {
         Ok(Self {
             buckets: backend::new_array(Chain::new)?,
             spares: Spares::new(),
+            cache: Cache::new(c"toa_session")?,
         })
     }
 
@@ -190,50 +154,53 @@ impl Sessions {
             segment: origin.segment,
             kind: origin.kind,
             length: origin.length,
-            ..Session::blank()
+            left: false,
         };
         let session = Link::new(sk, session);
         // SAFETY: No preconditions.
-        let new = if unsafe { shim::toa_shim_in_nmi() } == 0 {
-            match backend::new_box_atomic(session) {
-                Ok(new) => Box::into_raw(new),
-                Err(_) => return false,
-            }
+        let place = if unsafe { shim::toa_shim_in_nmi() } == 0 {
+            self.cache.alloc()
         } else {
             let spare = self.spares.take();
             // SAFETY: The work is registered for as long as hooks run.
             unsafe { shim::toa_shim_refill_queue() };
-            let Some(spare) = spare else {
-                return false;
-            };
-            // SAFETY: `take` made the spare ours alone; it has no destructor.
-            unsafe { spare.write(session) };
-            spare.as_ptr()
+            spare
         };
-        // SAFETY: `new` is ours alone; `remove` leaves the freeing to RCU.
-        unsafe { bucket.insert(new) };
+        let Some(place) = place else {
+            return false;
+        };
+        // SAFETY: The place is ours alone.
+        unsafe { place.write(session) };
+        // SAFETY: As above; `remove` and `drop` free it once it is taken out.
+        unsafe { bucket.insert(place) };
         true
     }
 
-    /// The session of `sk`, if it has one.
-    fn session<'a>(&self, rcu: &'a RcuReader, sk: usize) -> Option<&'a Session> {
-        self.bucket(sk)?.find(rcu, sk)
+    /// What `work` makes of the session of `sk`, if it has one.
+    fn with<R>(&self, sk: usize, work: impl FnOnce(&mut Session) -> R) -> Option<R> {
+        let bucket = self.bucket(sk)?;
+        if !bucket.may_hold(sk) {
+            return None;
+        }
+        let _irqs = IrqsOff::new();
+        bucket.with(sk, work)
     }
 
     /// What is known of `sk`, whose connection is `flow`.
     pub(super) fn find(&self, sk: usize, flow: &toa_flow) -> Found {
-        match self.session(&RcuReader::new(), sk) {
-            Some(session) if session.is_of(flow) => Found::Origin(session.origin()),
-            Some(_) => Found::Stale,
-            None => Found::Nothing,
-        }
+        self.with(sk, |session| {
+            if session.is_of(flow) {
+                Found::Origin(session.origin())
+            } else {
+                Found::Stale
+            }
+        })
+        .unwrap_or(Found::Nothing)
     }
 
     /// Says that `sk` is leaving its connection.
     pub(super) fn leave(&self, sk: usize) {
-        if let Some(session) = self.session(&RcuReader::new(), sk) {
-            session.left.store(true, Ordering::Relaxed);
-        }
+        self.with(sk, |session| session.left = true);
     }
 
     /// Forgets `sk`, which is being destroyed; whether it had a session.
@@ -241,35 +208,30 @@ impl Sessions {
     pub(super) fn remove(&self, sk: usize) -> bool {
         match self.bucket(sk) {
             // Nearly every socket has none: look before locking.
-            Some(bucket) if bucket.may_hold(sk) => Self::take_out(bucket, sk),
+            Some(bucket) if bucket.may_hold(sk) => self.take_out(bucket, sk),
             _ => false,
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn take_out(bucket: &Chain<Session>, sk: usize) -> bool {
+    fn take_out(&self, bucket: &Chain<Session>, sk: usize) -> bool {
         let irqs = IrqsOff::new();
         let found = bucket.remove(sk);
         drop(irqs);
         let Some(found) = found else {
             return false;
         };
-        // SAFETY: The session came from a kmalloc-backed `Box`, begins with room for an
-        // `rcu_head`, is in no chain any more, and needs no destructor.
-        unsafe { shim::toa_shim_kfree_rcu(found.as_ptr().cast()) };
+        // SAFETY: `insert` had it of the cache, and it is in no chain any more.
+        unsafe { self.cache.free(found) };
         true
     }
 
     /// Fills the spares, where it is allowed to allocate atomically.
     pub(super) fn refill(&self) {
-        let make = || {
-            let fresh = backend::new_box_atomic(Link::new(0, Session::blank())).ok()?;
-            NonNull::new(Box::into_raw(fresh))
-        };
-        // SAFETY: What comes back from `refill` came from `make`, and nobody else has seen it.
-        self.spares
-            .refill(make, |fresh| drop(unsafe { Box::from_raw(fresh.as_ptr()) }));
+        // SAFETY: What comes back came from the cache, and nobody else has seen it.
+        let unmake = |fresh| unsafe { self.cache.free(fresh) };
+        self.spares.refill(|| self.cache.alloc(), unmake);
     }
 }
 
@@ -277,13 +239,13 @@ impl Drop for Sessions {
     fn drop(&mut self) {
         for bucket in self.buckets.iter_mut() {
             while let Some(session) = bucket.pop() {
-                // SAFETY: No hook and no reader is left, so what was linked is ours alone.
-                drop(unsafe { Box::from_raw(session.as_ptr()) });
+                // SAFETY: No hook is left, so what was linked is ours alone.
+                unsafe { self.cache.free(session) };
             }
         }
         while let Some(spare) = self.spares.take() {
             // SAFETY: `take` made the spare ours alone.
-            drop(unsafe { Box::from_raw(spare.as_ptr()) });
+            unsafe { self.cache.free(spare) };
         }
     }
 }

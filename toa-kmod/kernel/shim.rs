@@ -13,6 +13,11 @@ pub type __u32 = ::core::ffi::c_uint;
 pub type __u64 = ::core::ffi::c_ulonglong;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct kmem_cache {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct seq_file {
     _unused: [u8; 0],
 }
@@ -123,13 +128,16 @@ unsafe extern "C" {
     pub fn toa_shim_socket(sk: *const sock, socket: *mut toa_socket);
 }
 unsafe extern "C" {
-    pub fn toa_shim_rcu_read_lock();
+    pub fn toa_shim_cache_new(name: *const __u8, bytes: __u32) -> *mut kmem_cache;
 }
 unsafe extern "C" {
-    pub fn toa_shim_rcu_read_unlock();
+    pub fn toa_shim_cache_destroy(cache: *mut kmem_cache);
 }
 unsafe extern "C" {
-    pub fn toa_shim_kfree_rcu(object: *mut ::core::ffi::c_void);
+    pub fn toa_shim_cache_alloc(cache: *mut kmem_cache) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_cache_free(cache: *mut kmem_cache, object: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
     pub fn toa_shim_irq_save() -> ::core::ffi::c_ulong;
@@ -191,7 +199,7 @@ unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;
 }
 unsafe extern "C" {
-    pub fn toa_shim_alloc(bytes: usize, atomic: __u8) -> *mut ::core::ffi::c_void;
+    pub fn toa_shim_alloc(bytes: usize) -> *mut ::core::ffi::c_void;
 }
 unsafe extern "C" {
     pub fn toa_shim_alloc_large(bytes: usize) -> *mut ::core::ffi::c_void;

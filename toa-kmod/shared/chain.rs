@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A chain that is read without a lock.
+//! A chain of values behind a lock of one bit.
 //!
-//! Writers hold its lock: the lowest bit of its first pointer, as in the kernel's `hlist_bl`, so a
-//! chain is two words and nothing else is written. Readers hold off the freeing of what they may be
-//! looking at, and no more: under RCU, in the kernel.
-//!
-//! The second word tells of most keys that are not in the chain: whoever comes with one of those
-//! neither locks nor walks, however long the chain is.
+//! The lock is the lowest bit of the chain's first pointer, as in the kernel's `hlist_bl`, so a chain
+//! is two words and nothing else is written. The second word tells of most keys that are not in the
+//! chain: whoever comes with one of those neither locks nor walks, however long the chain is.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-use crate::sync::{spin_loop, AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{spin_loop, AtomicUsize, Ordering};
 
 /// The bit of a chain's word that is its lock.
 const LOCKED: usize = 1;
@@ -31,12 +28,10 @@ fn mark(key: usize) -> usize {
     1 << ((hash(key) >> 42) % u64::from(usize::BITS))
 }
 
-/// A value that a chain can hold, and its key.
+/// A value that a chain can hold, behind its key.
 #[repr(C)]
 pub(crate) struct Link<T> {
-    /// Room for the kernel's `rcu_head`, used once the link is out of its chain; must come first.
-    rcu: [usize; 2],
-    next: AtomicPtr<Link<T>>,
+    next: *mut Link<T>,
     key: usize,
     value: T,
 }
@@ -44,23 +39,14 @@ pub(crate) struct Link<T> {
 impl<T> Link<T> {
     pub(crate) fn new(key: usize, value: T) -> Self {
         Self {
-            rcu: [0; 2],
-            next: AtomicPtr::new(ptr::null_mut()),
+            next: ptr::null_mut(),
             key,
             value,
         }
     }
 }
 
-/// Somebody who reads.
-///
-/// # Safety
-///
-/// For as long as the implementor lives, no link is freed that was in a chain at a moment of its
-/// life.
-pub(crate) unsafe trait Reader {}
-
-/// Values, found by their keys.
+/// Values, found by their keys. Nobody who could want the lock may interrupt its holder.
 pub(crate) struct Chain<T> {
     /// The first pointer of the chain, and the lock in its lowest bit.
     word: AtomicUsize,
@@ -69,6 +55,11 @@ pub(crate) struct Chain<T> {
     links: PhantomData<Link<T>>,
 }
 
+// SAFETY: A chain owns its links, and goes with them.
+unsafe impl<T: Send> Send for Chain<T> {}
+// SAFETY: Links are reached under the lock only, by one CPU at a time.
+unsafe impl<T: Send> Sync for Chain<T> {}
+
 impl<T> Chain<T> {
     pub(crate) fn new() -> Self {
         Self {
@@ -76,10 +67,6 @@ impl<T> Chain<T> {
             marks: AtomicUsize::new(0),
             links: PhantomData,
         }
-    }
-
-    fn first(&self) -> *mut Link<T> {
-        (self.word.load(Ordering::Acquire) & !LOCKED) as *mut Link<T>
     }
 
     /// Takes the lock; the first link.
@@ -120,68 +107,60 @@ impl<T> Chain<T> {
     ///
     /// # Safety
     ///
-    /// `new` is live and the caller's alone. Once it is out of the chain, it is freed only when
-    /// every [`Reader`] of that moment is gone.
-    pub(crate) unsafe fn insert(&self, new: *mut Link<T>) {
+    /// `new` is live and the caller's alone, and stays so for the chain until it is taken out.
+    pub(crate) unsafe fn insert(&self, new: NonNull<Link<T>>) {
         let first = self.lock();
         // SAFETY: `new` is the caller's until `unlock` publishes it.
-        let link = unsafe { &*new };
-        link.next.store(first, Ordering::Relaxed);
+        let link = unsafe { &mut *new.as_ptr() };
+        link.next = first;
         let marks = self.marks.load(Ordering::Relaxed) | mark(link.key);
         self.marks.store(marks, Ordering::Relaxed);
-        self.unlock(new);
+        self.unlock(new.as_ptr());
     }
 
-    /// The value of `key`; of two, the newer.
-    pub(crate) fn find<'a>(&self, _reader: &'a impl Reader, key: usize) -> Option<&'a T> {
-        // What orders memory here is the first pointer alone: new links come in front, so all that is
-        // ever reached from one was in the chain before it.
-        let mut at = self.first();
-        // SAFETY: By the contract of `insert`, no link of the chain is freed before `_reader`.
-        while let Some(link) = unsafe { at.as_ref() } {
+    /// What `work` makes of the value of `key`; of two, the newer.
+    pub(crate) fn with<R>(&self, key: usize, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let first = self.lock();
+        let mut at = first;
+        // SAFETY: Under the lock the chain's links are live, and nobody else reaches them.
+        while let Some(link) = unsafe { at.as_mut() } {
             if link.key == key {
-                return Some(&link.value);
+                let result = work(&mut link.value);
+                self.unlock(first);
+                return Some(result);
             }
-            at = link.next.load(Ordering::Relaxed);
+            at = link.next;
         }
+        self.unlock(first);
         None
     }
 
-    /// Takes out the link of `key`; of two, the newer. It is the caller's, who frees it when no
-    /// [`Reader`] of this moment is left. Nobody who could spin on the lock may interrupt this.
+    /// Takes out the link of `key`; of two, the newer. It is the caller's alone.
     pub(crate) fn remove(&self, key: usize) -> Option<NonNull<Link<T>>> {
-        let first = self.lock();
-        let mut new_first = first;
-        let mut found = None;
-        let mut before: Option<&Link<T>> = None;
+        let mut first = self.lock();
         let mut marks = 0;
-        let mut at = first;
-        // SAFETY: The chain cannot change under its lock, and holds live links only.
-        while let Some(link) = unsafe { at.as_ref() } {
-            let next = link.next.load(Ordering::Relaxed);
+        let mut found = None;
+        let mut place = &mut first;
+        // SAFETY: Under the lock the chain's links are live, and nobody else reaches them.
+        while let Some(link) = unsafe { place.as_mut() } {
             if found.is_none() && link.key == key {
-                match before {
-                    Some(before) => before.next.store(next, Ordering::Relaxed),
-                    None => new_first = next,
-                }
-                found = NonNull::new(at);
+                found = NonNull::new(*place);
+                *place = link.next;
             } else {
                 marks |= mark(link.key);
-                before = Some(link);
+                place = &mut link.next;
             }
-            at = next;
         }
         self.marks.store(marks, Ordering::Relaxed);
-        self.unlock(new_first);
+        self.unlock(first);
         found
     }
 
     /// Takes out the first link, where nobody else can reach the chain any more.
     pub(crate) fn pop(&mut self) -> Option<NonNull<Link<T>>> {
-        let link = NonNull::new(self.first())?;
+        let mut link = NonNull::new(self.word.load(Ordering::Acquire) as *mut Link<T>)?;
         // SAFETY: What is linked is live, and the chain is borrowed alone.
-        let next = unsafe { link.as_ref() }.next.load(Ordering::Relaxed);
-        self.unlock(next);
+        self.unlock(unsafe { link.as_mut() }.next);
         Some(link)
     }
 }

@@ -30,9 +30,9 @@ static void __exit toa_exit(void)
 }
 module_exit(toa_exit);
 
-void *toa_shim_alloc(size_t bytes, u8 atomic)
+void *toa_shim_alloc(size_t bytes)
 {
-	return kmalloc(bytes, atomic ? GFP_ATOMIC | __GFP_NOWARN : GFP_KERNEL);
+	return kmalloc(bytes, GFP_KERNEL);
 }
 
 void *toa_shim_alloc_large(size_t bytes)

@@ -11,7 +11,6 @@
 #include <linux/math64.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
-#include <linux/rcupdate.h>
 #include <linux/siphash.h>
 #include <linux/slab.h>
 
@@ -24,28 +23,34 @@ static_assert(TOA_TCP_SYN_RECV == TCP_SYN_RECV);
 static_assert(TOA_TCP_CLOSE == TCP_CLOSE);
 static_assert(TOA_TCP_LISTEN == TCP_LISTEN);
 
-void toa_shim_rcu_read_lock(void)
+/* A cache with a constructor hands its objects out as they are, and is merged with no other. */
+static void leave_as_is(void *object)
 {
-	rcu_read_lock();
 }
 
-void toa_shim_rcu_read_unlock(void)
+/*
+ * For objects that are written whole as soon as they are had: clearing them
+ * first, as CONFIG_INIT_ON_ALLOC would, costs as much as having them.
+ * kmem_cache_create() is a macro on some kernels, kmem_cache_alloc() on others.
+ */
+struct kmem_cache *toa_shim_cache_new(const u8 *name, u32 bytes)
 {
-	rcu_read_unlock();
+	return kmem_cache_create((const char *)name, bytes, 0, 0, leave_as_is);
 }
 
-/* Objects freed this way begin with room for an rcu_head: two words. */
-struct toa_rcu {
-	struct rcu_head rcu;
-};
-
-static_assert(sizeof(struct toa_rcu) == 2 * sizeof(unsigned long));
-
-void toa_shim_kfree_rcu(void *object)
+void toa_shim_cache_destroy(struct kmem_cache *cache)
 {
-	struct toa_rcu *head = object;
+	kmem_cache_destroy(cache);
+}
 
-	kfree_rcu(head, rcu);
+void *toa_shim_cache_alloc(struct kmem_cache *cache)
+{
+	return kmem_cache_alloc(cache, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+void toa_shim_cache_free(struct kmem_cache *cache, void *object)
+{
+	kmem_cache_free(cache, object);
 }
 
 unsigned long toa_shim_irq_save(void)

@@ -19,6 +19,7 @@
 #include <stddef.h>	/* size_t, for bindgen */
 #endif
 
+struct kmem_cache;
 struct seq_file;
 struct sk_buff;
 struct sock;
@@ -108,9 +109,10 @@ void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow);
 void toa_shim_socket(const struct sock *sk, struct toa_socket *socket);
 
 /* shim/kernel.c: macros and inline functions. */
-void toa_shim_rcu_read_lock(void);
-void toa_shim_rcu_read_unlock(void);
-void toa_shim_kfree_rcu(void *object);
+struct kmem_cache *toa_shim_cache_new(const __u8 *name, __u32 bytes);
+void toa_shim_cache_destroy(struct kmem_cache *cache);
+void *toa_shim_cache_alloc(struct kmem_cache *cache);
+void toa_shim_cache_free(struct kmem_cache *cache, void *object);
 unsigned long toa_shim_irq_save(void);
 void toa_shim_irq_restore(unsigned long flags);
 __u8 toa_shim_in_nmi(void);
@@ -132,7 +134,7 @@ size_t toa_shim_param_hook(const __u8 **text);
 size_t toa_shim_version(const __u8 **text);
 
 /* shim/bare.c, in the freestanding build only: the kernel crate has these. */
-void *toa_shim_alloc(size_t bytes, __u8 atomic);
+void *toa_shim_alloc(size_t bytes);
 void *toa_shim_alloc_large(size_t bytes);
 void toa_shim_free(void *object);
 void toa_shim_log_error(const __u8 *what, size_t what_len,
