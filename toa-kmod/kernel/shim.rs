@@ -162,8 +162,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_hash(
-        words: *const __u64,
-        bytes: usize,
+        a: __u32,
+        b: __u32,
+        c: __u32,
         key: *const ::core::ffi::c_ulong,
     ) -> __u32;
 }

@@ -15,7 +15,7 @@ use core::mem::{size_of, size_of_val};
 use super::errno::Result;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
-use crate::pure::layout::{v4_of, Toa};
+use crate::pure::layout::Toa;
 use crate::shared::places::Places;
 use crate::shared::recent::Recent;
 
@@ -67,29 +67,17 @@ impl Syns {
         })
     }
 
+    /// The bucket of a connection, by the parts of it that differ most. To aim at that of another's SYN
+    /// takes its sequence number, and who has that can send the SYN itself again.
     fn bucket(&self, flow: &toa_flow) -> Option<&Bucket> {
-        let both = |high, low| (u64::from(high) << 32) | u64::from(low);
+        let [.., a, b, c, d] = flow.peer;
+        let peer = u32::from_ne_bytes([a, b, c, d]);
         let [a, b] = flow.peer_port;
         let [c, d] = flow.local_port;
-        let segment = both(u32::from_ne_bytes([a, b, c, d]), flow.seq);
-        let place = flow.net as u64 ^ both(flow.ifindex, 0);
-        let hash = if let (Some(peer), Some(local)) = (v4_of(&flow.peer), v4_of(&flow.local)) {
-            let ends = both(u32::from_ne_bytes(peer), u32::from_ne_bytes(local));
-            self.hash(&[segment, place, ends])
-        } else {
-            let half = |bytes: &[u8; 16]| {
-                let word = u128::from_ne_bytes(*bytes);
-                (word as u64, (word >> 64) as u64)
-            };
-            let (peer, local) = (half(&flow.peer), half(&flow.local));
-            self.hash(&[segment, place, peer.0, peer.1, local.0, local.1])
-        };
+        let ports = u32::from_ne_bytes([a, b, c, d]);
+        // SAFETY: The key has two words.
+        let hash = unsafe { shim::toa_shim_hash(flow.seq, ports, peer, self.key.as_ptr()) };
         self.buckets.get(hash as usize & (BUCKETS - 1))
-    }
-
-    fn hash(&self, words: &[u64]) -> u32 {
-        // SAFETY: `words` is readable for that many bytes, and the key has two words.
-        unsafe { shim::toa_shim_hash(words.as_ptr(), size_of_val(words), self.key.as_ptr()) }
     }
 
     /// Keeps what the SYN of `flow` carried; whether a fresh address had to make room for it.

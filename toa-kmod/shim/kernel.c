@@ -100,12 +100,11 @@ u32 toa_shim_seconds(void)
 	return (u32)div_u64(get_jiffies_64(), HZ);
 }
 
-u32 toa_shim_hash(const u64 *words, size_t bytes,
-		  const unsigned long key[2])
-{
-	hsiphash_key_t k = { .key = { key[0], key[1] } };
+static_assert(sizeof(hsiphash_key_t) == 2 * sizeof(unsigned long));
 
-	return hsiphash(words, bytes, &k);
+u32 toa_shim_hash(u32 a, u32 b, u32 c, const unsigned long key[2])
+{
+	return hsiphash_3u32(a, b, c, (const hsiphash_key_t *)key);
 }
 
 void toa_shim_random(void *to, size_t bytes)

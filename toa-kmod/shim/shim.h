@@ -120,7 +120,7 @@ void toa_shim_refill_attach(void);
 void toa_shim_refill_queue(void);
 void toa_shim_refill_detach(void);
 __u32 toa_shim_seconds(void);
-__u32 toa_shim_hash(const __u64 *words, size_t bytes, const unsigned long key[2]);
+__u32 toa_shim_hash(__u32 a, __u32 b, __u32 c, const unsigned long key[2]);
 void toa_shim_random(void *to, size_t bytes);
 __u8 toa_shim_preempt_rt(void);
 void *toa_shim_percpu_alloc(size_t bytes);
