@@ -6,7 +6,7 @@
 //! connection, told to the server, forgotten.
 
 use core::ffi::{c_int, c_void};
-use core::mem::size_of;
+use core::mem::{size_of, MaybeUninit};
 use core::slice;
 
 use super::errno::{to_result, Error};
@@ -214,11 +214,13 @@ impl Buffer<'_> {
 }
 
 /// What a question is about.
+#[inline(always)]
 fn describe(sk: *const sock) -> toa_socket {
-    let mut socket = toa_socket::default();
+    let mut socket = MaybeUninit::uninit();
     // SAFETY: `getsockopt` holds a reference on the socket.
-    unsafe { shim::toa_shim_socket(sk, &mut socket) };
-    socket
+    unsafe { shim::toa_shim_socket(sk, socket.as_mut_ptr()) };
+    // SAFETY: Each field was written.
+    unsafe { socket.assume_init() }
 }
 
 fn peer_of(socket: &toa_socket) -> Peer {
