@@ -7,7 +7,7 @@ use crate::host::Host;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// `CAP_NET_ADMIN`: make a TUN device and give it addresses.
+    /// `CAP_NET_ADMIN`: make a TUN device and give it addresses, see and change nftables rules.
     NetAdmin = 12,
     /// `CAP_SYS_MODULE`: load and unload kernel modules.
     SysModule = 16,

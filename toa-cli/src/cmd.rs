@@ -10,6 +10,7 @@ use crate::state::Foreign;
 
 pub mod build;
 pub mod check;
+pub mod guard;
 pub mod load;
 pub mod status;
 pub mod unload;
@@ -39,6 +40,9 @@ enum Command {
     /// Prove that the node works, by real connections with TOA in a namespace of their own
     #[command(after_help = exit::HELP)]
     Check(check::Args),
+    /// Keep forged options from being laundered by this node's NAT, by nftables rules
+    #[command(after_help = exit::HELP)]
+    Guard(guard::Args),
     /// Build the module for the running kernel, or another, from its installed source
     #[command(after_help = exit::HELP)]
     Build(build::Args),
@@ -54,6 +58,7 @@ impl Cli {
             Command::Unload(args) => unload::run(&host, &args),
             Command::Status(args) => status::run(&host, &args),
             Command::Check(args) => check::run(&host, &args),
+            Command::Guard(args) => guard::run(&host, &args),
             Command::Build(args) => build::run(&host, &args),
         };
         outcome.unwrap_or_else(|failure| {

@@ -49,6 +49,14 @@ impl Failure {
         self
     }
 
+    /// Adds what another program said.
+    #[must_use]
+    pub fn program_log(mut self, program: &'static str, log: Vec<String>) -> Self {
+        self.log = log;
+        self.logged_by = program;
+        self
+    }
+
     /// Adds what the module's build said.
     #[must_use]
     pub fn build_log(mut self, log: Vec<String>) -> Self {

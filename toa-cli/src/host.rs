@@ -6,12 +6,25 @@ use std::{fs, io};
 
 use nix::sys::utsname;
 
+use crate::{guard, nft};
+
 /// The machine under a root folder; tests lay out a root of their own.
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
     release: String,
     abi: fn() -> Result<u32, libtoa::Error>,
+    /// What [`Host::rules`] answers on a machine that is not the running one.
+    rules: Option<Result<Rules, i32>>,
+}
+
+/// The packet filter's rules, as far as they bear on options that are forged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The comment of the guard's table, where there is one.
+    pub guard: Option<String>,
+    /// Whether anything replaces the source of what passes.
+    pub source_nat: bool,
 }
 
 impl Host {
@@ -25,6 +38,7 @@ impl Host {
             root: PathBuf::from("/"),
             release,
             abi: libtoa::abi,
+            rules: None,
         }
     }
 
@@ -40,7 +54,15 @@ impl Host {
             root: root.into(),
             release: release.into(),
             abi,
+            rules: Some(Err(libc::EPERM)),
         }
+    }
+
+    /// The same machine with these rules in its packet filter, or this `errno` in their place.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Result<Rules, i32>) -> Self {
+        self.rules = Some(rules);
+        self
     }
 
     /// The running kernel's release, as `uname -r` prints it.
@@ -56,6 +78,34 @@ impl Host {
     /// [`libtoa::Error::NotLoaded`] where no module of ours answers.
     pub fn abi(&self) -> Result<u32, libtoa::Error> {
         (self.abi)()
+    }
+
+    /// Whether this process is in another network namespace than process 1, which on a node is in
+    /// the node's own. Where that cannot be told they pass for the same.
+    #[must_use]
+    pub fn elsewhere(&self) -> bool {
+        let namespace = |process: &str| fs::read_link(self.path(format!("proc/{process}/ns/net")));
+        matches!((namespace("1"), namespace("self")), (Ok(first), Ok(own)) if first != own)
+    }
+
+    /// The packet filter's rules in this network namespace.
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied` without CAP_NET_ADMIN; otherwise what the kernel says.
+    pub fn rules(&self) -> io::Result<Rules> {
+        if let Some(rules) = &self.rules {
+            return rules.clone().map_err(io::Error::from_raw_os_error);
+        }
+        // The file lists the tables of iptables where it is not nf_tables by another name.
+        let by_iptables = ["proc/net/ip_tables_names", "proc/net/ip6_tables_names"]
+            .iter()
+            .filter_map(|file| self.read(file))
+            .any(|names| names.lines().any(|name| name == "nat"));
+        Ok(Rules {
+            guard: nft::table_comment(guard::TABLE)?,
+            source_nat: by_iptables || nft::has_source_nat()?,
+        })
     }
 
     /// `path` (relative) on this machine.

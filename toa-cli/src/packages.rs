@@ -29,6 +29,8 @@ pub enum Piece<'a> {
     RustSource,
     /// depmod.
     Depmod,
+    /// nft.
+    Nft,
 }
 
 impl Family {
@@ -83,6 +85,7 @@ fn debian(piece: Piece<'_>) -> String {
         }
         Piece::RustSource => "rust-src (rust-web-src where rustc is rustc-web)".to_owned(),
         Piece::Depmod => "kmod".to_owned(),
+        Piece::Nft => "nftables".to_owned(),
     }
 }
 
@@ -95,6 +98,7 @@ fn red_hat(piece: Piece<'_>) -> String {
         Piece::Rustc(minimum) => format!("rust rust-src ({minimum} or newer)"),
         Piece::RustSource => "rust-src".to_owned(),
         Piece::Depmod => "kmod".to_owned(),
+        Piece::Nft => "nftables".to_owned(),
     }
 }
 

@@ -278,6 +278,15 @@ fn read_net(host: &Host, name: &str) -> Option<String> {
         .or_else(|| host.read(&format!("proc/net/{name}")))
 }
 
+/// The line `key` of /proc/net/toa, where the module has one.
+#[must_use]
+pub fn report_line(host: &Host, key: &str) -> Option<String> {
+    let text = read_net(host, "toa")?;
+    let values = text.lines().filter_map(|line| line.split_once(':'));
+    let mut values = values.filter(|(name, _)| name.trim() == key);
+    values.next().map(|(_, value)| value.trim().to_owned())
+}
+
 fn abi_number(answer: &Result<u32, libtoa::Error>) -> Option<u32> {
     match answer {
         Ok(abi) => Some(*abi),

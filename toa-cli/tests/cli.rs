@@ -36,6 +36,7 @@ fn help_documents_the_exit_codes() {
         &["status", "--help"],
         &["load", "--help"],
         &["check", "--help"],
+        &["guard", "install", "--help"],
         &["build", "--help"],
     ] {
         let (code, out, err) = run(arguments);
@@ -52,6 +53,8 @@ fn a_wrong_command_line_is_usage() {
         &["status", "-o", "xml"],
         &["load", "hook"],
         &["unload", "x"],
+        &["guard"],
+        &["guard", "install", "--trusted"],
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}");

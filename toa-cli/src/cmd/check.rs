@@ -12,6 +12,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use serde::Serialize;
 
+use super::guard::Standing;
 use crate::cap::{Capabilities, Capability};
 use crate::client::{Client, Link, PATIENCE};
 use crate::exit::Exit;
@@ -52,6 +53,7 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem<'a>>,
     connections: &'a [Connection],
+    guard: &'a Standing,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,7 +155,9 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
         connect_all(host)
     });
     let connections = outcome.as_deref().unwrap_or_default();
-    let findings = findings(connections);
+    let mut findings = findings(connections);
+    let guard = Standing::of_node(host);
+    guard.judge(&mut findings, Mark::Warning);
     let exit = outcome
         .as_ref()
         .map_or_else(|failure| failure.exit, |_| findings.exit());
@@ -168,6 +172,7 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
                 next: failure.next.as_deref(),
             }),
             connections,
+            guard: &guard,
         }))?,
         Output::Text if outcome.is_ok() => {
             super::print(&(findings.text() + &render::verdict("check", exit)))?;

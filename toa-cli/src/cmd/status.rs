@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::guard::Standing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
@@ -35,6 +36,7 @@ struct Document<'a> {
     module: Option<Module<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     foreign: Option<ForeignModule<'a>>,
+    guard: &'a Standing,
     checks: &'a Findings,
 }
 
@@ -108,16 +110,22 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
 fn render(host: &Host, output: Output) -> (String, Exit) {
     let presence = state::presence(host);
     let switches = Switches::read(host);
-    let (findings, exit) = judge(host, &presence, switches);
+    let guard = Standing::of_node(host);
+    let (findings, exit) = judge(host, &presence, switches, &guard);
     let text = match output {
         Output::Text => text(&presence, &findings, exit),
-        Output::Json => json(host, &presence, switches, &findings, exit),
+        Output::Json => json(host, &presence, switches, &guard, &findings, exit),
     };
     (text, exit)
 }
 
 /// Looks at everything.
-fn judge(host: &Host, presence: &Presence, switches: Switches) -> (Findings, Exit) {
+fn judge(
+    host: &Host,
+    presence: &Presence,
+    switches: Switches,
+    guard: &Standing,
+) -> (Findings, Exit) {
     let mut findings = Findings::default();
     findings.add(
         "kernel",
@@ -152,6 +160,8 @@ fn judge(host: &Host, presence: &Presence, switches: Switches) -> (Findings, Exi
             let abi_fits = judge_module(&mut findings, loaded);
             judge_hooks(&mut findings, loaded);
             judge_counters(&mut findings, loaded);
+            // A forgery that gets through says nothing of the module's health: `check` warns of it.
+            guard.judge(&mut findings, Mark::Note);
             if abi_fits {
                 findings.exit()
             } else {
@@ -380,6 +390,7 @@ fn json(
     host: &Host,
     presence: &Presence,
     switches: Switches,
+    guard: &Standing,
     findings: &Findings,
     exit: Exit,
 ) -> String {
@@ -406,6 +417,7 @@ fn json(
         },
         module,
         foreign,
+        guard,
         checks: findings,
     })
 }
