@@ -163,6 +163,12 @@ impl Topology {
         &self.server
     }
 
+    /// The namespace in which NAT is done, as a node does it for its pods.
+    #[must_use]
+    pub fn hop_namespace(&self) -> &Namespace {
+        &self.hop_ns
+    }
+
     /// The hop, to change its plan and to read its counts.
     ///
     /// # Panics

@@ -14,13 +14,13 @@ use toa_vm_tests::{World, module, node, original, sessions};
 
 /// What a run of the tool gave.
 #[derive(Debug)]
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-fn finish(command: &mut Command) -> Run {
+pub(crate) fn finish(command: &mut Command) -> Run {
     let output = command
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
@@ -34,7 +34,7 @@ fn finish(command: &mut Command) -> Run {
     }
 }
 
-fn run(args: &[&str]) -> Run {
+pub(crate) fn run(args: &[&str]) -> Run {
     finish(command("toa-cli").args(args))
 }
 
@@ -47,7 +47,7 @@ fn on_path(program: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn json(run: &Run) -> Value {
+pub(crate) fn json(run: &Run) -> Value {
     let value: Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
     assert_eq!(value["schema"], 1, "{run:?}");
@@ -327,7 +327,7 @@ fn a_user_without_rights_is_told_so() {
     let as_nobody = |args: &[&str]| finish(command(&program).args(args).uid(NOBODY).gid(NOBODY));
     let status = as_nobody(&["status"]);
     assert_eq!(status.code, 0, "{status:?}");
-    for args in [&["check"][..], &["unload"]] {
+    for args in [&["check"][..], &["unload"], &["guard", "install"]] {
         let refused = as_nobody(args);
         assert_eq!(refused.code, 4, "{args:?}: {refused:?}");
         assert!(refused.stderr.contains("CAP_"), "{refused:?}");

@@ -5,6 +5,7 @@ mod carriers;
 mod cli;
 mod faults;
 mod fuzz;
+mod guard;
 mod life;
 mod lookup_4096;
 mod malformed;
