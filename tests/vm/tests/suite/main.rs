@@ -16,5 +16,6 @@ mod odd_packets;
 mod own_option;
 mod regressions;
 mod servers;
+mod sockets;
 mod stats;
 mod table;
