@@ -38,23 +38,51 @@ impl<'a> Options<'a> {
 
     /// Whether `area` is arranged as the common systems arrange it, and so holds nothing but maximum
     /// segment size (kind 2), window scale (3), selective acknowledgement permitted (4) and
-    /// timestamps (8): told of nearly every segment in a few comparisons, without a walk.
+    /// timestamps (8): told of nearly every segment in a few comparisons of whole words, without a
+    /// walk.
     #[inline(always)]
     pub fn is_usual(area: &[u8]) -> bool {
-        #[rustfmt::skip]
-        let usual = matches!(
-            area,
-            []
-            // Any segment but the SYN, between ends that use timestamps.
-            | [NOP, NOP, 8, 10, _, _, _, _, _, _, _, _]
-            // The SYN of Linux,
-            | [2, 4, _, _, 4, 2, 8, 10, _, _, _, _, _, _, _, _, NOP, 3, 3, _]
-            // of Windows,
-            | [2, 4, _, _, NOP, 3, 3, _, NOP, NOP, 4, 2]
-            // and of Apple's systems.
-            | [2, 4, _, _, NOP, 3, 3, _, NOP, NOP, 8, 10, _, _, _, _, _, _, _, _, 4, 2, EOL, EOL]
-        );
-        usual
+        /// A word of an arrangement; `ANY` bytes of it may have any value.
+        const ANY: u16 = 256;
+        const MSS: [u16; 4] = [2, 4, ANY, ANY];
+        const SCALE: [u16; 4] = [NOP as u16, 3, 3, ANY];
+        const STAMPS: [u16; 4] = [NOP as u16, NOP as u16, 8, 10];
+        const SACK: [u16; 4] = [NOP as u16, NOP as u16, 4, 2];
+        const SACK_AND_STAMPS: [u16; 4] = [4, 2, 8, 10];
+        const SACK_AND_END: [u16; 4] = [4, 2, EOL as u16, EOL as u16];
+
+        /// Whether the bytes from `AT` on are such a word. The area's length is a constant, so that
+        /// the compiler need not check it again.
+        #[inline(always)]
+        fn has<const AT: usize, const N: usize>(area: &[u8; N], word: [u16; 4]) -> bool {
+            let Some(bytes) = area.get(AT..).and_then(|rest| rest.first_chunk()) else {
+                return false;
+            };
+            let mask = word.map(|byte| if byte == ANY { 0 } else { u8::MAX });
+            let value = word.map(|byte| if byte == ANY { 0 } else { byte as u8 });
+            u32::from_ne_bytes(*bytes) & u32::from_ne_bytes(mask) == u32::from_ne_bytes(value)
+        }
+
+        if let Ok(area) = <&[u8; 12]>::try_from(area) {
+            // Any segment but the SYN, between ends that use timestamps; the SYN of Windows.
+            has::<0, 12>(area, STAMPS)
+                || (has::<0, 12>(area, MSS)
+                    && has::<4, 12>(area, SCALE)
+                    && has::<8, 12>(area, SACK))
+        } else if let Ok(area) = <&[u8; 20]>::try_from(area) {
+            // That of Linux.
+            has::<0, 20>(area, MSS)
+                && has::<4, 20>(area, SACK_AND_STAMPS)
+                && has::<16, 20>(area, SCALE)
+        } else if let Ok(area) = <&[u8; 24]>::try_from(area) {
+            // That of Apple's systems.
+            has::<0, 24>(area, MSS)
+                && has::<4, 24>(area, SCALE)
+                && has::<8, 24>(area, STAMPS)
+                && has::<20, 24>(area, SACK_AND_END)
+        } else {
+            area.is_empty()
+        }
     }
 }
 
