@@ -11,21 +11,27 @@ use core::slice;
 
 use super::errno::{to_result, Error};
 use super::seq::Seq;
-use super::session::Found;
-use super::shim::{self, seq_file, sk_buff, sock, toa_flow, toa_socket};
+use super::session::{Found, IrqsOff};
+use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
 use super::stats::Counter;
 use super::{state, status, State};
 use crate::pure::answer::{self, Origin, Peer, Refusal};
-use crate::pure::layout::Family;
+use crate::pure::layout::{Family, Toa};
 use crate::pure::policy::{self, Reading, Segment};
 use crate::pure::uapi;
 
 /// Reads a segment's options, and counts what they are.
 fn read(state: &State, options: &[u8], segment: Segment) -> Reading {
-    let reading = policy::read(options, segment);
+    let reading = judge(state, options, segment);
     if let Some(toa) = &reading.toa {
         state.stats.count_seen(segment, toa.row);
     }
+    reading
+}
+
+/// Reads a segment's options, and counts those that are no good.
+fn judge(state: &State, options: &[u8], segment: Segment) -> Reading {
+    let reading = policy::read(options, segment);
     state.stats.count_n(Counter::Malformed, reading.malformed);
     state.stats.count_n(Counter::Duplicate, reading.duplicates);
     reading
@@ -70,7 +76,7 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     let mut flow = toa_flow::default();
     // SAFETY: Both are the arguments of `tcp_conn_request`.
     unsafe { shim::toa_shim_syn_flow(listener, syn, &mut flow) };
-    if state.syns.insert(&flow, &toa) {
+    if state.syns.insert(&flow, &toa, Segment::Syn) {
         state.stats.count(Counter::SynTableFull);
     }
 }
@@ -126,22 +132,124 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     // SAFETY: The child is locked by the caller of `tcp_child_process`.
     unsafe { shim::toa_shim_child_flow(child, &mut flow) };
     // Taken out even where the ACK overrules it: it has found its connection.
-    let syn = waiting.and_then(|now| state.syns.take(&flow, now));
-    let Some((toa, segment)) = policy::choose(syn, ack) else {
+    let waited = waiting.and_then(|now| state.syns.take(&flow, now));
+    introduce(state, child, &flow, waited, ack);
+}
+
+/// Gives a connection the session that its segments are worth.
+fn introduce(
+    state: &State,
+    sk: *const sock,
+    flow: &toa_flow,
+    waited: Option<(Toa, Segment)>,
+    ack: Option<Toa>,
+) {
+    // An ACK that the kernel dropped may have come more than once, and is counted here, once.
+    if let (None, Some((toa, Segment::Ack))) = (&ack, &waited) {
+        state.stats.count_seen(Segment::Ack, toa.row);
+    }
+    let Some((toa, segment)) = policy::choose(waited, ack) else {
         state.stats.count(Counter::ChildNoToa);
         return;
     };
-    let origin = Origin {
-        client: toa.client,
-        segment,
-        kind: toa.kind,
-        length: toa.length,
-    };
-    if state.sessions.insert(child as usize, &flow, &origin) {
+    let origin = origin(&toa, segment);
+    if state.sessions.insert(sk as usize, flow, &origin) {
         state.stats.count(Counter::ChildToa);
         state.stats.count(Counter::Made);
     } else {
         state.stats.count(Counter::NoMemory);
+    }
+}
+
+fn origin(toa: &Toa, segment: Segment) -> Origin {
+    Origin {
+        client: toa.client,
+        segment,
+        kind: toa.kind,
+        length: toa.length,
+    }
+}
+
+/// A segment has come for a request: a handshake that has got no further than its SYN.
+///
+/// # Safety
+///
+/// Called by the hook on `tcp_check_req`, with its arguments and the segment's option area.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_request(
+    sk: *const sock,
+    skb: *const sk_buff,
+    req: *const request_sock,
+    options: *const u8,
+    len: usize,
+    fastopen: u8,
+) {
+    // SAFETY: The caller gives an area of that length.
+    let options = unsafe { slice::from_raw_parts(options, len) };
+    if fastopen == 0 && policy::is_silent(options) {
+        return;
+    }
+    // SAFETY: By this function's contract.
+    unsafe { request_speaks(sk, skb, req, options, fastopen != 0) };
+}
+
+/// It has options beyond the usual, or its connection is a Fast Open one. Apart, so that the others
+/// do not save registers for it.
+///
+/// # Safety
+///
+/// As for [`toa_rust_request`].
+#[cold]
+#[inline(never)]
+unsafe fn request_speaks(
+    sk: *const sock,
+    skb: *const sk_buff,
+    req: *const request_sock,
+    options: &[u8],
+    fastopen: bool,
+) {
+    // SAFETY: The hook is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    let mut flow = toa_flow::default();
+    if fastopen {
+        // A segment that had to wait for the socket's owner comes in a task.
+        let _off = IrqsOff::new();
+        // SAFETY: The arguments are those of `tcp_check_req`, which has the child locked.
+        if unsafe { shim::toa_shim_fastopen_ack(sk, skb, req, &mut flow) } != 0 {
+            complete_fast_open(state, sk, &flow, options);
+        }
+        return;
+    }
+    // SAFETY: The arguments are those of `tcp_check_req`.
+    if unsafe { shim::toa_shim_dropped_ack(sk, skb, req, &mut flow) } == 0 {
+        // `tcp_child_process` sees it.
+        return;
+    }
+    // Counted when its connection comes, if it comes: see `introduce`.
+    let Some(toa) = judge(state, options, Segment::Ack).toa else {
+        return;
+    };
+    if state.syns.insert(&flow, &toa, Segment::Ack) {
+        state.stats.count(Counter::SynTableFull);
+    }
+}
+
+/// The ACK of a Fast Open connection, which was made of its SYN and does not pass
+/// `tcp_child_process`.
+fn complete_fast_open(state: &State, child: *const sock, flow: &toa_flow, options: &[u8]) {
+    // The kernel may refuse the segment yet, and take another.
+    if state.sessions.has(child as usize) {
+        return;
+    }
+    let waiting = state.syns.waiting();
+    let ack = read(state, options, Segment::Ack).toa;
+    let waited = waiting.and_then(|now| state.syns.peek(flow, now));
+    introduce(state, child, flow, waited, ack);
+    // Taken out last: a server may be asking already, and finds it in either place.
+    if let Some(now) = waiting {
+        state.syns.take(flow, now);
     }
 }
 
@@ -254,9 +362,36 @@ fn look_up(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin
             None
         }
         Found::Nothing => {
-            state.stats.count(Counter::AskedEmpty);
-            None
+            let early = look_up_early(state, sk, socket);
+            if early.is_none() {
+                state.stats.count(Counter::AskedEmpty);
+            }
+            early
         }
+    }
+}
+
+/// What is known of a Fast Open connection whose handshake is not complete: its SYN's address, which
+/// still waits.
+fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
+    if u32::from(socket.state) != shim::TOA_TCP_SYN_RECV {
+        return None;
+    }
+    let mut flow = socket.flow;
+    // SAFETY: `getsockopt` holds a reference on the socket, a TCP one since it has this state.
+    if unsafe { shim::toa_shim_fastopen_seq(sk, &mut flow.seq) } != 0 {
+        let off = IrqsOff::new();
+        let now = state.syns.waiting();
+        let waiting = now.and_then(|now| state.syns.peek(&flow, now));
+        drop(off);
+        if let Some((toa, segment)) = waiting {
+            return Some(origin(&toa, segment));
+        }
+    }
+    // The handshake may have been completed meanwhile.
+    match state.sessions.find(sk as usize, &flow) {
+        Found::Origin(origin) => Some(origin),
+        Found::Stale | Found::Nothing => None,
     }
 }
 

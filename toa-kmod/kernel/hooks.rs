@@ -57,10 +57,11 @@ pub(super) enum How {
 static ATTACHED: [AtomicU8; HOOKS.len()] = [const { AtomicU8::new(0) }; HOOKS.len()];
 
 /// The hooks, in the order in which they are shown.
-pub(super) const HOOKS: [u32; 3] = [
+pub(super) const HOOKS: [u32; 4] = [
     shim::TOA_HOOK_CONN_REQUEST,
     shim::TOA_HOOK_CHILD_PROCESS,
     shim::TOA_HOOK_DISCONNECT,
+    shim::TOA_HOOK_CHECK_REQ,
 ];
 
 /// The function that a hook watches.
@@ -68,6 +69,7 @@ pub(super) fn hook_name(hook: u32) -> &'static str {
     match hook {
         shim::TOA_HOOK_CONN_REQUEST => "tcp_conn_request",
         shim::TOA_HOOK_CHILD_PROCESS => "tcp_child_process",
+        shim::TOA_HOOK_CHECK_REQ => "tcp_check_req",
         _ => "tcp_disconnect",
     }
 }

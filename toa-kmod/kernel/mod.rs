@@ -2,10 +2,11 @@
 
 //! The kernel part: what is kept, and how the kernel comes to call it.
 //!
-//! [`calls`] is where the C callbacks enter: a SYN, a new connection's first segment, a
-//! server's question, a socket that leaves its connection, a socket's end. [`hooks`] holds the registrations behind them, [`syn`] the addresses
-//! that wait for their connection, [`session`] the connections that have one, in a [`cache`],
-//! [`stats`] the counters, [`status`] what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
+//! [`calls`] is where the C callbacks enter: a SYN, a handshake's ACK, a new connection's first
+//! segment, a server's question, a socket that leaves its connection, a socket's end. [`hooks`]
+//! holds the registrations behind them, [`syn`] the addresses that wait for their connection,
+//! [`session`] the connections that have one, in a [`cache`], [`stats`] the counters, [`status`]
+//! what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
@@ -112,6 +113,7 @@ pub(crate) struct Module {
     _status: hooks::ProcStatus,
     _stats: hooks::ProcStats,
     _conn_request: EntryHook,
+    _check_req: EntryHook,
     _child_process: EntryHook,
     _disconnect: EntryHook,
     _quiet: hooks::Quiesce,
@@ -145,6 +147,7 @@ impl Module {
         let sockopts = hooks::Sockopts::register()?;
         let disconnect = EntryHook::register(shim::TOA_HOOK_DISCONNECT, wish)?;
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
+        let check_req = EntryHook::register(shim::TOA_HOOK_CHECK_REQ, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
         hooks::refuse_silent_kprobes()?;
         let stats = hooks::ProcStats::register()?;
@@ -155,6 +158,7 @@ impl Module {
             _status: status,
             _stats: stats,
             _conn_request: conn_request,
+            _check_req: check_req,
             _child_process: child_process,
             _disconnect: disconnect,
             _quiet: quiet,

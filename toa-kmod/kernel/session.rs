@@ -8,8 +8,8 @@
 //! namespace, the peer and the local port.
 //!
 //! Whoever goes through a bucket holds its lock, a question too: on its way here it has held a mutex
-//! of the kernel's that all questions share. So a session is freed as soon as it is taken out. Sessions are inserted by a hook, with bottom halves off; all else is done with
-//! interrupts off. Neither can be interrupted by a hook on its CPU, so the lock is free for whoever
+//! of the kernel's that all questions share. So a session is freed as soon as it is taken out. Sessions
+//! are inserted by a hook, with bottom halves or interrupts off; all else is done with interrupts off. Neither can be interrupted by a hook on its CPU, so the lock is free for whoever
 //! spins on it soon.
 
 use core::mem::size_of;
@@ -87,10 +87,10 @@ impl Session {
 }
 
 /// Keeps interrupts, and so every hook, off this CPU.
-struct IrqsOff(core::ffi::c_ulong);
+pub(super) struct IrqsOff(core::ffi::c_ulong);
 
 impl IrqsOff {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // SAFETY: `drop` restores, and the guard never leaves its function.
         Self(unsafe { shim::toa_shim_irq_save() })
     }
@@ -138,7 +138,7 @@ impl Sessions {
     }
 
     /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
-    /// memory for it. Called by a hook only: bottom halves are off.
+    /// memory for it. Called by a hook only: bottom halves, or interrupts, are off.
     pub(super) fn insert(&self, sk: usize, flow: &toa_flow, origin: &Origin) -> bool {
         let Some(bucket) = self.bucket(sk) else {
             return false;
@@ -196,6 +196,11 @@ impl Sessions {
             }
         })
         .unwrap_or(Found::Nothing)
+    }
+
+    /// Whether `sk` has a session, of whatever connection.
+    pub(super) fn has(&self, sk: usize) -> bool {
+        self.with(sk, |_| ()).is_some()
     }
 
     /// Says that `sk` is leaving its connection.

@@ -4,6 +4,7 @@
 pub const TOA_HOOK_CONN_REQUEST: u32 = 0;
 pub const TOA_HOOK_CHILD_PROCESS: u32 = 1;
 pub const TOA_HOOK_DISCONNECT: u32 = 2;
+pub const TOA_HOOK_CHECK_REQ: u32 = 3;
 pub const TOA_TCP_SYN_SENT: u32 = 2;
 pub const TOA_TCP_SYN_RECV: u32 = 3;
 pub const TOA_TCP_CLOSE: u32 = 7;
@@ -14,6 +15,11 @@ pub type __u64 = ::core::ffi::c_ulonglong;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct kmem_cache {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct request_sock {
     _unused: [u8; 0],
 }
 #[repr(C)]
@@ -126,6 +132,25 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_socket(sk: *const sock, socket: *mut toa_socket);
+}
+unsafe extern "C" {
+    pub fn toa_shim_dropped_ack(
+        listener: *const sock,
+        ack: *const sk_buff,
+        req: *const request_sock,
+        flow: *mut toa_flow,
+    ) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_fastopen_ack(
+        child: *const sock,
+        ack: *const sk_buff,
+        req: *const request_sock,
+        flow: *mut toa_flow,
+    ) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_fastopen_seq(sk: *const sock, seq: *mut __u32) -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_cache_new(name: *const __u8, bytes: __u32) -> *mut kmem_cache;

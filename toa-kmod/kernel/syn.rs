@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Addresses seen in a SYN, waiting for the connection that comes of it.
+//! Addresses seen in a SYN, or in an ACK that the kernel dropped, waiting for the connection that
+//! comes of it.
 //!
 //! The table has a fixed size and forgets: a bucket holds [`WAYS`] addresses, and the oldest makes
 //! room, so a flood costs no memory and an honest handshake, which takes a round trip, outlives
 //! all but the worst. An address is handed out only for the very SYN that brought it: network
 //! namespace, both ends, bound device and sequence number must be those of the new connection.
 //!
-//! Only the two entry hooks come here, with bottom halves off, so a bucket's lock is never wanted
-//! by somebody who interrupted its holder.
+//! Only the entry hooks come here with bottom halves off, and others with interrupts off, so a
+//! bucket's lock is never wanted by somebody who interrupted its holder.
 
 use core::mem::{size_of, size_of_val};
 
@@ -16,6 +17,7 @@ use super::errno::Result;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::layout::Toa;
+use crate::pure::policy::Segment;
 use crate::shared::places::Places;
 use crate::shared::recent::Recent;
 
@@ -42,7 +44,7 @@ impl PartialEq for toa_flow {
     }
 }
 
-type Bucket = Places<toa_flow, Toa, WAYS, LIFETIME>;
+type Bucket = Places<toa_flow, (Toa, Segment), WAYS, LIFETIME>;
 
 const _: () = assert!(BUCKETS * size_of::<Bucket>() <= 1 << 20);
 
@@ -80,23 +82,29 @@ impl Syns {
         self.buckets.get(hash as usize & (BUCKETS - 1))
     }
 
-    /// Keeps what the SYN of `flow` carried; whether a fresh address had to make room for it.
-    pub(super) fn insert(&self, flow: &toa_flow, toa: &Toa) -> bool {
+    /// Keeps what a `segment` of `flow` carried, in place of what an earlier one did; whether a
+    /// fresh address of another connection had to make room for it.
+    pub(super) fn insert(&self, flow: &toa_flow, toa: &Toa, segment: Segment) -> bool {
         let Some(bucket) = self.bucket(flow) else {
             return false;
         };
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };
         self.newest.note(now);
-        bucket.insert(flow, *toa, now)
+        bucket.insert(flow, (*toa, segment), now)
     }
 
-    /// Takes out what the SYN of `flow` carried.
-    pub(super) fn take(&self, flow: &toa_flow, now: u32) -> Option<Toa> {
+    /// Takes out what waits for `flow`.
+    pub(super) fn take(&self, flow: &toa_flow, now: u32) -> Option<(Toa, Segment)> {
         self.bucket(flow)?.take(flow, now)
     }
 
-    /// Whether an address ever came by a SYN.
+    /// What waits for `flow`, and goes on waiting.
+    pub(super) fn peek(&self, flow: &toa_flow, now: u32) -> Option<(Toa, Segment)> {
+        self.bucket(flow)?.peek(flow, now)
+    }
+
+    /// Whether an address ever waited.
     pub(super) fn ever(&self) -> bool {
         self.newest.ever()
     }

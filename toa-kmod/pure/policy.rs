@@ -57,12 +57,12 @@ pub fn read(area: &[u8], segment: Segment) -> Reading {
     reading
 }
 
-/// Of what the SYN and the handshake's last segment carried, the one that counts, and its segment.
-/// A forwarder that writes into both may have learnt better in between, so the later one wins.
-pub fn choose<T>(syn: Option<T>, ack: Option<T>) -> Option<(T, Segment)> {
-    match (syn, ack) {
-        (_, Some(toa)) => Some((toa, Segment::Ack)),
-        (Some(toa), None) => Some((toa, Segment::Syn)),
-        (None, None) => None,
+/// Of what waited for a connection (by its SYN, or an ACK that was dropped) and what the segment that
+/// completed its handshake carried, the one that counts, and its segment. A forwarder that writes
+/// into both may have learnt better in between, so the later one wins.
+pub fn choose<T>(waited: Option<(T, Segment)>, ack: Option<T>) -> Option<(T, Segment)> {
+    match ack {
+        Some(toa) => Some((toa, Segment::Ack)),
+        None => waited,
     }
 }

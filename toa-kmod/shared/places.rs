@@ -62,6 +62,19 @@ where
         })
     }
 
+    /// What waits for `key`, and goes on waiting.
+    pub(crate) fn peek(&self, key: &K, now: u32) -> Option<V>
+    where
+        V: Copy,
+    {
+        self.0.with(|places| {
+            places
+                .iter()
+                .find(|place| place.age(now, LIFETIME).is_some() && place.key == *key)?
+                .value
+        })
+    }
+
     /// Takes out what waits for `key`.
     pub(crate) fn take(&self, key: &K, now: u32) -> Option<V> {
         self.0.with(|places| {

@@ -59,6 +59,13 @@
 #define TOA_FTRACE_FUNC(function)
 #endif /* TOA_HAVE_FTRACE */
 
+/* What tcp_check_req() takes behind the four arguments that are used. */
+#ifdef TOA_HAVE_CHECK_REQ_REASON
+#define TOA_CHECK_REQ_REST	(bool *)0, (enum skb_drop_reason *)0
+#else
+#define TOA_CHECK_REQ_REST	(bool *)0
+#endif
+
 /* 32-bit callers: the answers have the same layout there. */
 #ifdef TOA_HAVE_NF_SOCKOPT_COMPAT
 #define TOA_COMPAT_GET(function)	.compat_get = function,

@@ -3,16 +3,24 @@
  * Facts about connections. struct sock and struct sk_buff are opaque to Rust
  * (the kernel's bindings hold neither in full), and most of this is inline.
  */
+#include <linux/compiler.h>
 #include <linux/ipv6.h>
 #include <linux/kernel.h>
+#include <linux/rcupdate.h>
 #include <linux/skbuff.h>
 #include <linux/string.h>
 #include <linux/tcp.h>
 #include <net/inet_sock.h>
 #include <net/ipv6.h>
+#include <net/request_sock.h>
 #include <net/tcp.h>
 
 #include "shim.h"
+
+/* 5.8: what KCSAN is not to report. */
+#ifndef data_race
+#define data_race(expression)	(expression)
+#endif
 
 static __always_inline void put_v4_mapped(u8 *to, __be32 v4)
 {
@@ -111,4 +119,90 @@ void toa_shim_socket(const struct sock *sk, struct toa_socket *socket)
 	socket->flow.seq = 0;
 	socket->tcp = sk->sk_type == SOCK_STREAM && sk->sk_protocol == IPPROTO_TCP;
 	socket->v6 = sk->sk_family == AF_INET6;
+}
+
+/*
+ * Whether @skb is the segment that the server waits for: an ACK and nothing
+ * but, with the sequence number that follows all that the SYN took.
+ */
+static bool completes(const struct sk_buff *skb, const struct request_sock *req)
+{
+	__be32 flags = tcp_flag_word(tcp_hdr(skb)) &
+		       (TCP_FLAG_RST | TCP_FLAG_SYN | TCP_FLAG_ACK);
+
+	return flags == TCP_FLAG_ACK &&
+	       TCP_SKB_CB(skb)->seq == tcp_rsk(req)->rcv_nxt;
+}
+
+/*
+ * Whether @ack completes the handshake of @req, which tcp_check_req() is going
+ * to drop nevertheless: because the listener waits for data (TCP_DEFER_ACCEPT),
+ * or because its accept queue is full. The connection's ends are then in @flow,
+ * as its SYN had them.
+ */
+u8 toa_shim_dropped_ack(const struct sock *listener, const struct sk_buff *ack,
+			const struct request_sock *req, struct toa_flow *flow)
+{
+	const struct inet_request_sock *ireq = inet_rsk(req);
+	u8 defer = READ_ONCE(inet_csk(listener)->icsk_accept_queue.rskq_defer_accept);
+	u32 first = tcp_rsk(req)->rcv_isn + 1;
+	/* tcp_check_req() does not care either whether the timer counts meanwhile. */
+	bool deferred = data_race(req->num_timeout) < defer &&
+			TCP_SKB_CB(ack)->end_seq == first;
+
+	if (!completes(ack, req) ||
+	    TCP_SKB_CB(ack)->ack_seq != tcp_rsk(req)->snt_isn + 1 ||
+	    !(deferred || sk_acceptq_is_full(listener)))
+		return 0;
+
+	flow->net = (unsigned long)sock_net(listener);
+	flow->ifindex = ireq->ir_iif;
+	flow->seq = first;
+	put_port(flow->peer_port, ireq->ir_rmt_port);
+	put_port(flow->local_port, htons(ireq->ir_num));
+#if IS_ENABLED(CONFIG_IPV6)
+	if (ireq->ireq_family == AF_INET6) {
+		memcpy(flow->peer, &ireq->ir_v6_rmt_addr, 16);
+		memcpy(flow->local, &ireq->ir_v6_loc_addr, 16);
+		return 1;
+	}
+#endif
+	put_v4_mapped(flow->peer, ireq->ir_rmt_addr);
+	put_v4_mapped(flow->local, ireq->ir_loc_addr);
+	return 1;
+}
+
+/*
+ * Whether @ack completes the handshake of @child, which came of a Fast Open SYN,
+ * lives already, and is locked. It may have sent data, which @ack may
+ * acknowledge too. @flow is then as its SYN had it.
+ */
+u8 toa_shim_fastopen_ack(const struct sock *child, const struct sk_buff *ack,
+			 const struct request_sock *req, struct toa_flow *flow)
+{
+	if (child->sk_state != TCP_SYN_RECV || !completes(ack, req) ||
+	    !between(TCP_SKB_CB(ack)->ack_seq, tcp_rsk(req)->snt_isn + 1,
+		     tcp_sk(child)->snd_nxt))
+		return 0;
+	sock_flow(child, flow);
+	flow->seq = tcp_rsk(req)->rcv_isn + 1;
+	return 1;
+}
+
+/*
+ * Whether @sk came of a Fast Open SYN and waits for the handshake's end, and the
+ * sequence number that followed that SYN. The request may be another's by the
+ * time that it is read (requests are SLAB_TYPESAFE_BY_RCU), and the number then
+ * fits no SYN between these ends.
+ */
+u8 toa_shim_fastopen_seq(const struct sock *sk, u32 *seq)
+{
+	const struct request_sock *req;
+
+	rcu_read_lock();
+	req = rcu_dereference(tcp_sk(sk)->fastopen_rsk);
+	if (req)
+		*seq = READ_ONCE(tcp_rsk(req)->rcv_isn) + 1;
+	rcu_read_unlock();
+	return !!req;
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Entry hooks on three functions, by ftrace or by kprobe. Both want objects
+ * Entry hooks on four functions, by ftrace or by kprobe. Both want objects
  * with static storage and a callback of C. The arguments used here are the
  * same from 5.4 to 7.x:
  *   tcp_conn_request(rsk_ops, af_ops, sk, skb)
  *   tcp_child_process(parent, child, skb)
  *   tcp_disconnect(sk, flags)
+ *   tcp_check_req(sk, skb, req, fastopen, ...)
  * The first two run with bottom halves disabled on the CPU that took the
  * segment; the third in a task, which may be preempted there, or in a bottom
- * half.
+ * half. So does the fourth for a Fast Open connection; for others it runs as
+ * the first two.
  */
 #include <linux/build_bug.h>
 #include <linux/ftrace.h>
@@ -32,6 +34,9 @@ static_assert(sizeof(tcp_conn_request((struct request_sock_ops *)0,
 static_assert(sizeof(tcp_child_process((struct sock *)0, (struct sock *)0,
 				       (struct sk_buff *)0)));
 static_assert(sizeof(tcp_disconnect((struct sock *)0, 0)));
+static_assert(sizeof(tcp_check_req((struct sock *)0, (struct sk_buff *)0,
+				   (struct request_sock *)0, true,
+				   TOA_CHECK_REQ_REST)));
 
 /*
  * The option area of a segment that TCP is working on: the whole header is in
@@ -56,6 +61,13 @@ static __always_inline void child_process(const struct sock *child,
 	toa_rust_child(child, child->sk_state, options_of(skb), tcp_optlen(skb));
 }
 
+/* Of a bool argument, the lowest byte alone is defined. */
+static __always_inline void check_req(const struct sock *sk, const struct sk_buff *skb,
+				      const struct request_sock *req, u8 fastopen)
+{
+	toa_rust_request(sk, skb, req, options_of(skb), tcp_optlen(skb), fastopen);
+}
+
 #ifdef TOA_HAVE_FTRACE
 static void notrace ftrace_conn_request(unsigned long ip, unsigned long parent_ip,
 					struct ftrace_ops *ops,
@@ -78,6 +90,16 @@ static void notrace ftrace_disconnect(unsigned long ip, unsigned long parent_ip,
 				      struct toa_ftrace_regs *regs)
 {
 	toa_rust_disconnect((const struct sock *)toa_ftrace_argument(regs, 0));
+}
+
+static void notrace ftrace_check_req(unsigned long ip, unsigned long parent_ip,
+				     struct ftrace_ops *ops,
+				     struct toa_ftrace_regs *regs)
+{
+	check_req((const struct sock *)toa_ftrace_argument(regs, 0),
+		  (const struct sk_buff *)toa_ftrace_argument(regs, 1),
+		  (const struct request_sock *)toa_ftrace_argument(regs, 2),
+		  (u8)toa_ftrace_argument(regs, 3));
 }
 #endif
 
@@ -104,6 +126,16 @@ static int kprobe_disconnect(struct kprobe *kprobe, struct pt_regs *regs)
 }
 NOKPROBE_SYMBOL(kprobe_disconnect);
 
+static int kprobe_check_req(struct kprobe *kprobe, struct pt_regs *regs)
+{
+	check_req((const struct sock *)regs_get_kernel_argument(regs, 0),
+		  (const struct sk_buff *)regs_get_kernel_argument(regs, 1),
+		  (const struct request_sock *)regs_get_kernel_argument(regs, 2),
+		  (u8)regs_get_kernel_argument(regs, 3));
+	return 0;
+}
+NOKPROBE_SYMBOL(kprobe_check_req);
+
 static struct toa_hook {
 	char *name;
 #ifdef TOA_HAVE_FTRACE
@@ -126,6 +158,11 @@ static struct toa_hook {
 		.name = "tcp_disconnect",
 		TOA_FTRACE_FUNC(ftrace_disconnect)
 		.pre_handler = kprobe_disconnect,
+	},
+	[TOA_HOOK_CHECK_REQ] = {
+		.name = "tcp_check_req",
+		TOA_FTRACE_FUNC(ftrace_check_req)
+		.pre_handler = kprobe_check_req,
 	},
 };
 

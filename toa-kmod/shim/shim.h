@@ -20,6 +20,7 @@
 #endif
 
 struct kmem_cache;
+struct request_sock;
 struct seq_file;
 struct sk_buff;
 struct sock;
@@ -28,6 +29,7 @@ struct sock;
 #define TOA_HOOK_CONN_REQUEST	0	/* tcp_conn_request(): every SYN to a listener */
 #define TOA_HOOK_CHILD_PROCESS	1	/* tcp_child_process(): a new connection's first segment */
 #define TOA_HOOK_DISCONNECT	2	/* tcp_disconnect(): a socket leaves its connection */
+#define TOA_HOOK_CHECK_REQ	3	/* tcp_check_req(): a segment before its connection stands */
 
 /* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
 #define TOA_TCP_SYN_SENT	2
@@ -107,6 +109,11 @@ void toa_shim_seq_number(struct seq_file *seq, __u64 value, __u32 width);
 void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn, struct toa_flow *flow);
 void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow);
 void toa_shim_socket(const struct sock *sk, struct toa_socket *socket);
+__u8 toa_shim_dropped_ack(const struct sock *listener, const struct sk_buff *ack,
+			  const struct request_sock *req, struct toa_flow *flow);
+__u8 toa_shim_fastopen_ack(const struct sock *child, const struct sk_buff *ack,
+			   const struct request_sock *req, struct toa_flow *flow);
+__u8 toa_shim_fastopen_seq(const struct sock *sk, __u32 *seq);
 
 /* shim/kernel.c: macros and inline functions. */
 struct kmem_cache *toa_shim_cache_new(const __u8 *name, __u32 bytes);
@@ -147,6 +154,9 @@ void toa_rust_syn(const struct sock *listener, struct sk_buff *syn,
 		  const __u8 *options, size_t len);
 void toa_rust_child(const struct sock *child, __u8 state,
 		    const __u8 *options, size_t len);
+void toa_rust_request(const struct sock *sk, const struct sk_buff *skb,
+		      const struct request_sock *req,
+		      const __u8 *options, size_t len, __u8 fastopen);
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, int name, void *user, int *len);

@@ -174,8 +174,10 @@ fn an_address_before_a_broken_option_counts() {
 
 #[test]
 fn of_two_segments_the_later() {
-    assert_eq!(choose(Some(1), Some(2)), Some((2, Segment::Ack)));
-    assert_eq!(choose(Some(1), None), Some((1, Segment::Syn)));
+    for segment in SEGMENTS {
+        assert_eq!(choose(Some((1, segment)), Some(2)), Some((2, Segment::Ack)));
+        assert_eq!(choose(Some((1, segment)), None), Some((1, segment)));
+    }
     assert_eq!(choose(None, Some(2)), Some((2, Segment::Ack)));
     assert_eq!(choose::<u8>(None, None), None);
 }

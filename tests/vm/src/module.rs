@@ -221,7 +221,12 @@ pub fn hooked() -> Vec<String> {
         "/sys/kernel/debug/kprobes/list",
     ] {
         let text = fs::read_to_string(list).unwrap_or_else(|error| panic!("{list}: {error}"));
-        for function in ["tcp_conn_request", "tcp_child_process", "tcp_disconnect"] {
+        for function in [
+            "tcp_conn_request",
+            "tcp_child_process",
+            "tcp_disconnect",
+            "tcp_check_req",
+        ] {
             let names = |line: &str| line.split([' ', '\t', '+']).any(|word| word == function);
             if text.lines().any(names) {
                 found.push(format!("{function} in {list}"));

@@ -2,13 +2,11 @@
 //! Which segment, which kind: what the server is told.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use libtoa::Segment;
 use toa_cli::wire::{Flags, toa};
 use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, in_ns};
-use toa_vm_tests::{Conn, Stats, World, accept, node, original};
+use toa_vm_tests::{Conn, Stats, World, accept, original};
 
 /// The layouts that are read: kind, and the family of the address that it carries.
 const LAYOUTS: [(u8, Family); 5] = [
@@ -253,74 +251,5 @@ fn toa_in_later_segments_is_not_read() {
             assert_told(&named, early, Segment::Syn, 200);
             assert_not_told(&nameless);
         }
-    });
-}
-
-/// TCP_DEFER_ACCEPT drops the bare ACK, so the connection comes of the first data.
-#[test]
-fn a_listener_that_defers_accept_keeps_what_the_syn_carried() {
-    World::run(|world| {
-        let client = original(Family::V4, 11, 11);
-        let listener = world.listen(Family::V4);
-        let seconds: libc::c_int = 30;
-        // SAFETY: `seconds` is readable for the length given.
-        let set = unsafe {
-            libc::setsockopt(
-                listener.as_raw_fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_DEFER_ACCEPT,
-                (&raw const seconds).cast(),
-                size_of_val(&seconds) as libc::socklen_t,
-            )
-        };
-        assert_eq!(set, 0);
-        let mut end = world.client(Family::V4, &listener);
-        end.connect(&toa(200, client), &[]).unwrap();
-        assert!(
-            end.recv_within(Duration::from_millis(50))
-                .unwrap()
-                .is_none()
-        );
-        end.data(b"data").unwrap();
-        let mut conn = Conn::accepted(end, &listener);
-        assert_told(&conn, client, Segment::Syn, 200);
-        conn.server_reads(b"data");
-    });
-}
-
-/// A Fast Open connection comes of its SYN alone, before there is an ACK. The module does not see
-/// such a child, and must leave it alone.
-#[test]
-fn a_fast_open_connection_goes_on_and_is_not_told() {
-    World::run(|world| {
-        // Server, and without a cookie.
-        let _on = node::Sysctl::set("net/ipv4/tcp_fastopen", "514");
-        let listener = world.listen(Family::V4);
-        let queue: libc::c_int = 16;
-        // SAFETY: `queue` is readable for the length given.
-        let set = unsafe {
-            libc::setsockopt(
-                listener.as_raw_fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_FASTOPEN,
-                (&raw const queue).cast(),
-                size_of_val(&queue) as libc::socklen_t,
-            )
-        };
-        assert_eq!(set, 0);
-        let mut end = world.client(Family::V4, &listener);
-        let mut syn = end.segment(Flags::SYN);
-        syn.options = toa(200, original(Family::V4, 7, 7));
-        syn.payload = b"early".to_vec();
-        end.send(&syn).unwrap();
-        end.seq = end.seq.wrapping_add(syn.span());
-        end.recv_syn_ack().expect("the SYN's data is taken");
-        // Accepted before the handshake is complete.
-        let mut conn = Conn::accepted(end, &listener);
-        conn.server_reads(b"early");
-        assert_not_told(&conn);
-        conn.client.ack(&[]).unwrap();
-        conn.exchange();
-        assert_not_told(&conn);
     });
 }

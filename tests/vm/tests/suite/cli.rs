@@ -203,6 +203,7 @@ fn status_of_a_good_node() {
                 ("tcp_conn_request", "ftrace"),
                 ("tcp_child_process", "ftrace"),
                 ("tcp_disconnect", "ftrace"),
+                ("tcp_check_req", "ftrace"),
                 ("tcp_destroy_sock", "tracepoint")
             ]
         );

@@ -253,7 +253,12 @@ fn with_another_name(function: &str) -> tempfile::NamedTempFile {
 #[test]
 fn a_kernel_without_what_is_to_be_hooked_is_refused_by_name() {
     let _unloaded = module::Unloaded::now();
-    for function in ["tcp_disconnect", "tcp_child_process", "tcp_conn_request"] {
+    for function in [
+        "tcp_disconnect",
+        "tcp_child_process",
+        "tcp_conn_request",
+        "tcp_check_req",
+    ] {
         let file = with_another_name(function).into_temp_path();
         for parameters in ["", "hook=ftrace", "hook=kprobe"] {
             let (errno, lines) = refused(&file, parameters);

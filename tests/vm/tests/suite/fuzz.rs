@@ -182,7 +182,7 @@ fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<Soc
         client.ack(&[]).expect("an ACK can be sent");
     }
     let mut conn = Conn::accepted(client, &listener);
-    let expected = choose(by_syn, by_ack);
+    let expected = choose(by_syn.map(|toa| (toa, Segment::Syn)), by_ack);
     let name = match expected {
         Some(_) => "syn_recv_sock_toa",
         None => "syn_recv_sock_no_toa",

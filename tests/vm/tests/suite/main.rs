@@ -15,6 +15,7 @@ mod module;
 mod odd_packets;
 mod own_option;
 mod regressions;
+mod segments;
 mod servers;
 mod sockets;
 mod stats;

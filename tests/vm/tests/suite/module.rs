@@ -24,6 +24,8 @@ use toa_vm_tests::{
     World, accept, kernel_log, module, original, peer_ip, sessions, settle, sockopt, wait_readable,
 };
 
+use super::segments::rare_ways_work;
+
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 const TOA_SO_GET_LOOKUP: i32 = 4096;
 /// SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST, of nf_conntrack.
@@ -68,9 +70,10 @@ fn each_hook_parameter_attaches_so_and_serves_all_ways() {
         let _unloaded = module::Unloaded::now();
         module::assert_nothing_left();
         module::load(parameters).unwrap();
-        assert_eq!(attached(), [by; 3], "{parameters}");
+        assert_eq!(attached(), [by; 4], "{parameters}");
         assert!(!module::hooked().is_empty(), "the kernel lists no hook");
         World::beside(all_ways_work);
+        World::beside(rare_ways_work);
         module::unload_patiently();
         module::assert_nothing_left();
     }

@@ -108,6 +108,7 @@ fn the_status_file_has_its_keys() {
         assert_eq!(get("hook tcp_conn_request"), Some("ftrace missed 0"));
         assert_eq!(get("hook tcp_child_process"), Some("ftrace missed 0"));
         assert_eq!(get("hook tcp_disconnect"), Some("ftrace missed 0"));
+        assert_eq!(get("hook tcp_check_req"), Some("ftrace missed 0"));
         assert_eq!(get("hook tcp_destroy_sock"), Some("tracepoint missed 0"));
         assert_eq!(get("sessions"), Some("0"));
 

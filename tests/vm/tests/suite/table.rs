@@ -225,7 +225,7 @@ fn syn_cookies_lose_neither_syn_nor_ack() {
 }
 
 /// A number of /proc/net/netstat: names on a line, numbers on the next.
-fn counter(text: &str, group: &str, name: &str) -> u64 {
+pub(super) fn counter(text: &str, group: &str, name: &str) -> u64 {
     let mut lines = text.lines().filter(|line| line.starts_with(group));
     let names = lines.next().unwrap().split_whitespace();
     let numbers = lines.next().unwrap().split_whitespace();

@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Handshakes that do not go by the book: the right address or none.
+//!
+//! SYN cookies, floods and forged SYNs are in `table.rs`, the ordinary handshakes in `carriers.rs`.
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd};
+
+use libtoa::Segment;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, socket,
+};
+use toa_cli::client::Client;
+use toa_cli::wire::{self, Flags, toa};
+use toa_testbed::Family;
+use toa_vm_tests::node::{PATIENCE, Sysctl};
+use toa_vm_tests::{Conn, Stats, World, accept, original, server_ip, sessions, sessions_become};
+
+use super::table::counter;
+
+/// What the kernel's counters of TCP say of this namespace.
+fn netstat(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
+    counter(&text, "TcpExt:", name)
+}
+
+/// Sets an option of TCP.
+#[track_caller]
+fn set(socket: impl AsFd, name: libc::c_int, value: libc::c_int) {
+    // SAFETY: `value` is readable for the length given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            name,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    Errno::result(result).unwrap();
+}
+
+fn told(socket: impl AsFd) -> Option<(SocketAddr, Segment)> {
+    let told = libtoa::original(socket).expect("the module answers");
+    told.map(|told| (told.addr, told.segment))
+}
+
+/// An address and the option that carries it, over this family.
+fn named(family: Family, host: u8) -> (SocketAddr, Vec<u8>) {
+    let client = original(family, host, 1000 + u16::from(host));
+    let kind = match family {
+        Family::V4 => 200,
+        Family::V6 => 253,
+    };
+    (client, toa(kind, client))
+}
+
+/// A listener of this family that waits for data before it takes a connection.
+fn deferring(world: &World, family: Family) -> TcpListener {
+    let listener = world.listen(family);
+    set(&listener, libc::TCP_DEFER_ACCEPT, 30);
+    listener
+}
+
+/// A client whose SYN is answered, and whose bare ACK with these options is then dropped, as
+/// `drops` counts.
+#[track_caller]
+fn dropped(
+    world: &World,
+    family: Family,
+    listener: &TcpListener,
+    [syn, ack]: [&[u8]; 2],
+    drops: &str,
+) -> Client {
+    let mut end = world.client(family, listener);
+    end.syn(syn).unwrap();
+    end.recv_syn_ack().unwrap();
+    let before = netstat(drops);
+    end.ack(ack).unwrap();
+    assert_eq!(netstat(drops), before + 1, "the ACK was not dropped");
+    end
+}
+
+/// The kernel drops the bare ACK, and the connection comes of the first data, which carry nothing.
+#[test]
+fn a_listener_that_defers_accept_keeps_what_the_syn_and_the_dropped_ack_carried() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let listener = deferring(world, family);
+            let [(early, in_syn), (late, in_ack)] = [1, 2].map(|host| named(family, host));
+            let row = match family {
+                Family::V4 => "200_8",
+                Family::V6 => "253_20",
+            };
+            let rows = ["syn_recv_sock_toa", "syn_recv_sock_no_toa"].map(str::to_owned);
+            let [with, without] = rows;
+            let rows = [with, without, format!("syn_{row}"), format!("ack_{row}")];
+            for (syn, ack, answer, counted) in [
+                (
+                    &in_syn[..],
+                    &[][..],
+                    Some((early, Segment::Syn)),
+                    [1, 0, 1, 0],
+                ),
+                (&[], &in_ack, Some((late, Segment::Ack)), [1, 0, 0, 1]),
+                (&in_syn, &in_ack, Some((late, Segment::Ack)), [1, 0, 1, 1]),
+                (&[], &[], None, [0, 1, 0, 0]),
+            ] {
+                let before = Stats::read();
+                let mut end = dropped(world, family, &listener, [syn, ack], "TCPDeferAcceptDrop");
+                // Once more, as when the server repeats its SYN-ACK: counted once nevertheless.
+                end.ack(ack).unwrap();
+                end.data(b"data").unwrap();
+                let mut conn = Conn::accepted(end, &listener);
+                let difference = Stats::read().since(&before);
+                let found = rows.each_ref().map(|row| difference.get(row));
+                assert_eq!(found, counted, "{difference:?}");
+                assert_eq!(told(&conn.stream), answer);
+                conn.server_reads(b"data");
+                conn.exchange();
+            }
+        }
+    });
+}
+
+/// What `tcp_check_req` alone sees: an ACK that is dropped, and that of a Fast Open connection.
+pub(super) fn rare_ways_work(world: &World) {
+    for family in Family::ALL {
+        let (client, option) = named(family, 7);
+        let answer = Some((client, Segment::Ack));
+        let listener = deferring(world, family);
+        let mut end = dropped(
+            world,
+            family,
+            &listener,
+            [&[], &option],
+            "TCPDeferAcceptDrop",
+        );
+        end.data(b"data").unwrap();
+        assert_eq!(told(&Conn::accepted(end, &listener).stream), answer);
+
+        let (listener, _on) = fast_open(world, family);
+        let mut conn = half_open(world, family, &listener, &[]);
+        conn.client.ack(&option).unwrap();
+        assert_eq!(told(&conn.stream), answer);
+    }
+    sessions_become(0);
+}
+
+/// The data that follow have an option of their own.
+#[test]
+fn of_a_dropped_ack_and_the_data_behind_it_the_later_counts() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let listener = deferring(world, family);
+            let [(_, first), (late, second)] = [1, 2].map(|host| named(family, host));
+            let mut end = dropped(
+                world,
+                family,
+                &listener,
+                [&[], &first],
+                "TCPDeferAcceptDrop",
+            );
+            let before = Stats::read();
+            end.data_with(b"data", &second).unwrap();
+            let conn = Conn::accepted(end, &listener);
+            let row = if family == Family::V4 {
+                "ack_200_8"
+            } else {
+                "ack_253_20"
+            };
+            let difference = Stats::read().since(&before);
+            assert_eq!(difference, [("syn_recv_sock_toa", 1), (row, 1)]);
+            assert_eq!(told(&conn.stream), Some((late, Segment::Ack)));
+        }
+    });
+}
+
+/// A listener whose queue is full, once `fill` was called, until its connection is accepted.
+struct Full {
+    listener: TcpListener,
+    filler: Option<Client>,
+}
+
+impl Full {
+    fn new(listener: TcpListener) -> Self {
+        // A queue of none takes one.
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        Self {
+            listener,
+            filler: None,
+        }
+    }
+
+    fn fill(&mut self, world: &World, family: Family) {
+        let mut filler = world.client(family, &self.listener);
+        filler.connect(&[], &[]).unwrap();
+        self.filler = Some(filler);
+    }
+
+    fn drain(&mut self) {
+        let filler = self.filler.take().expect("it was filled");
+        drop(Conn::accepted(filler, &self.listener));
+    }
+}
+
+/// On a listener of its own family, and of both.
+#[test]
+fn a_full_accept_queue_keeps_what_the_dropped_ack_carried() {
+    World::run(|world| {
+        for (family, any) in [(Family::V4, false), (Family::V6, false), (Family::V4, true)] {
+            let listener = if any {
+                TcpListener::bind("[::]:0").unwrap()
+            } else {
+                world.listen(family)
+            };
+            let mut full = Full::new(listener);
+            let (client, option) = named(family, 7);
+            for (options, told_by) in [
+                ([&[][..], &option[..]], Some(Segment::Ack)),
+                ([&option, &[]], Some(Segment::Syn)),
+                ([&[], &[]], None),
+            ] {
+                let mut end = world.client(family, &full.listener);
+                end.syn(options[0]).unwrap();
+                end.recv_syn_ack().unwrap();
+                full.fill(world, family);
+                let before = netstat("ListenOverflows");
+                end.ack(options[1]).unwrap();
+                end.data_with(b"data", options[1]).unwrap();
+                end.seq = end.seq.wrapping_sub(4);
+                assert_eq!(
+                    netstat("ListenOverflows"),
+                    before + 2,
+                    "nothing was dropped"
+                );
+                assert_eq!(sessions(), 0);
+                full.drain();
+                end.data(b"data").unwrap();
+                let mut conn = Conn::accepted(end, &full.listener);
+                let answer = told(&conn.stream).map(|(addr, by)| (addr.ip().to_canonical(), by));
+                assert_eq!(answer, told_by.map(|by| (client.ip(), by)));
+                conn.server_reads(b"data");
+            }
+        }
+    });
+}
+
+/// Whoever does not know the numbers of a handshake cannot name its client, while it waits.
+#[test]
+fn an_ack_with_wrong_numbers_is_not_believed() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let (_, forged) = named(family, 66);
+            let deferring = deferring(world, family);
+            let mut full = Full::new(world.listen(family));
+            for (seq, ack) in [
+                (1, 0),
+                (u32::MAX, 0),
+                (0, 1),
+                (0, u32::MAX),
+                (5, 5),
+                (0, 1 << 31),
+            ] {
+                let forge = |end: &Client, flags| {
+                    let mut segment = end.segment(flags);
+                    segment.seq = segment.seq.wrapping_add(seq);
+                    segment.ack = segment.ack.wrapping_add(ack);
+                    segment.options = forged.clone();
+                    end.send(&segment).unwrap();
+                };
+                let what = format!("{family:?}, {seq} and {ack} off");
+
+                // An ACK ahead of its place, but within the window, with the right acknowledgement, is
+                // the kernel's to believe, and makes the connection.
+                if (seq, ack) != (1, 0) {
+                    let mut end = world.client(family, &deferring);
+                    end.syn(&[]).unwrap();
+                    end.recv_syn_ack().unwrap();
+                    forge(&end, Flags::ACK);
+                    end.data(b"data").unwrap();
+                    let conn = Conn::accepted(end, &deferring);
+                    assert_eq!(told(&conn.stream), None, "deferring: {what}");
+                }
+
+                let mut end = world.client(family, &full.listener);
+                end.syn(&[]).unwrap();
+                end.recv_syn_ack().unwrap();
+                full.fill(world, family);
+                forge(&end, Flags::ACK);
+                // Nor is what is no ACK at all.
+                for flags in [Flags::SYN, Flags::SYN | Flags::ACK, Flags::PSH] {
+                    if seq == u32::MAX || flags == Flags::PSH {
+                        forge(&end, flags);
+                    }
+                }
+                full.drain();
+                end.data(b"data").unwrap();
+                let conn = Conn::accepted(end, &full.listener);
+                assert_eq!(told(&conn.stream), None, "full: {what}");
+            }
+        }
+    });
+}
+
+/// Of a SYN that is repeated the first counts, as it does for the other options: it is the one that
+/// the server has answered.
+#[test]
+fn a_syn_repeated_with_another_option_changes_nothing() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let listener = world.listen(family);
+            let [(first, option), (_, other)] = [1, 2].map(|host| named(family, host));
+            for (syn, again, answer) in [
+                (&option[..], &other[..], Some((first, Segment::Syn))),
+                (&option, &[], Some((first, Segment::Syn))),
+                (&[], &other, None),
+            ] {
+                let mut end = world.client(family, &listener);
+                let mut segment = end.segment(Flags::SYN);
+                for options in [syn, again] {
+                    segment.options = options.to_vec();
+                    end.send(&segment).unwrap();
+                }
+                end.seq = end.seq.wrapping_add(1);
+                end.recv_syn_ack().unwrap();
+                end.ack(&[]).unwrap();
+                let mut conn = Conn::accepted(end, &listener);
+                assert_eq!(told(&conn.stream), answer);
+                conn.exchange();
+            }
+        }
+    });
+}
+
+/// A listener that takes data with the SYN, and asks for no cookie.
+fn fast_open(world: &World, family: Family) -> (TcpListener, Sysctl) {
+    // For servers, and without a cookie.
+    let on = Sysctl::set("net/ipv4/tcp_fastopen", "514");
+    let listener = world.listen(family);
+    set(&listener, libc::TCP_FASTOPEN, 16);
+    (listener, on)
+}
+
+/// Sends a SYN with data and these options, and accepts the connection that comes of it.
+#[track_caller]
+fn half_open(world: &World, family: Family, listener: &TcpListener, options: &[u8]) -> Conn {
+    let mut end = world.client(family, listener);
+    let syn = wire::Segment {
+        options: options.to_vec(),
+        payload: b"early".to_vec(),
+        ..end.segment(Flags::SYN)
+    };
+    end.send(&syn).unwrap();
+    end.seq = end.seq.wrapping_add(syn.span());
+    end.recv_syn_ack().expect("the SYN's data are taken");
+    let mut conn = Conn::accepted(end, listener);
+    conn.server_reads(b"early");
+    conn
+}
+
+/// The connection stands, and may be asked for, before the client's ACK.
+#[test]
+fn a_fast_open_server_is_told_of_the_syn_at_once_and_of_the_ack_when_it_comes() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let (listener, _on) = fast_open(world, family);
+            let [(early, in_syn), (late, in_ack)] = [1, 2].map(|host| named(family, host));
+            let by_syn = Some((early, Segment::Syn));
+            let by_ack = Some((late, Segment::Ack));
+            for (syn, ack, first, then) in [
+                (&in_syn[..], &[][..], by_syn, by_syn),
+                (&[], &in_ack, None, by_ack),
+                (&in_syn, &in_ack, by_syn, by_ack),
+                (&[], &[], None, None),
+            ] {
+                for (data, answered) in [(&b""[..], false), (b"more", false), (b"", true)] {
+                    let before = Stats::read();
+                    let mut conn = half_open(world, family, &listener, syn);
+                    for _ in 0..2 {
+                        assert_eq!(told(&conn.stream), first);
+                    }
+                    if answered {
+                        conn.stream.write_all(b"answer").unwrap();
+                        while conn.client.recv().unwrap().payload != b"answer" {}
+                    }
+                    let mut completes = conn.client.segment(Flags::ACK);
+                    completes.options = ack.to_vec();
+                    completes.payload = data.to_vec();
+                    conn.client.send(&completes).unwrap();
+                    conn.client.seq = conn.client.seq.wrapping_add(completes.span());
+                    conn.server_reads(data);
+                    assert_eq!(told(&conn.stream), then);
+                    let difference = Stats::read().since(&before);
+                    let [with, without] = ["syn_recv_sock_toa", "syn_recv_sock_no_toa"]
+                        .map(|name| difference.get(name));
+                    let known = u64::from(then.is_some());
+                    assert_eq!([with, without], [known, 1 - known], "{difference:?}");
+                    assert_eq!(sessions(), known);
+                    if !answered {
+                        conn.exchange();
+                    }
+                    assert_eq!(told(&conn.stream), then);
+                    drop(conn);
+                    sessions_become(0);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_fast_open_connection_does_not_believe_an_ack_with_wrong_numbers() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let (listener, _on) = fast_open(world, family);
+            let (_, forged) = named(family, 66);
+            for (seq, ack) in [(1, 0), (u32::MAX, 0), (0, 1), (0, u32::MAX), (0, 1 << 31)] {
+                let conn = half_open(world, family, &listener, &[]);
+                let mut segment = conn.client.segment(Flags::ACK);
+                segment.seq = segment.seq.wrapping_add(seq);
+                segment.ack = segment.ack.wrapping_add(ack);
+                segment.options = forged.clone();
+                conn.client.send(&segment).unwrap();
+                assert_eq!(
+                    told(&conn.stream).map(|_| "told"),
+                    None,
+                    "{seq} and {ack} off"
+                );
+                assert_eq!(sessions(), 0);
+                drop(conn);
+            }
+        }
+    });
+}
+
+/// Reset before its ACK, it was never more than a SYN's address that waits.
+#[test]
+fn a_fast_open_connection_that_dies_early_leaves_nothing_to_the_next() {
+    World::run(|world| {
+        let (listener, _on) = fast_open(world, Family::V4);
+        let (client, option) = named(Family::V4, 1);
+        let conn = half_open(world, Family::V4, &listener, &option);
+        assert_eq!(told(&conn.stream), Some((client, Segment::Syn)));
+        let peer = conn.client.local();
+        drop(conn);
+        assert_eq!(sessions(), 0);
+        let mut end = world.client_from(peer, &listener);
+        end.seq = 3_000_000_000;
+        end.connect(&[], &[]).unwrap();
+        let conn = Conn::accepted(end, &listener);
+        assert_eq!(told(&conn.stream), None);
+    });
+}
+
+/// A socket of the node that connects to `peer`, whom the test plays.
+fn outgoing(
+    world: &World,
+    family: Family,
+    peer: SocketAddr,
+    fast_open: bool,
+) -> (TcpStream, Client) {
+    let domain = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    let fd = socket(domain, SockType::Stream, SockFlag::SOCK_NONBLOCK, None).unwrap();
+    let local = SockaddrStorage::from(SocketAddr::new(server_ip(family), 0));
+    bind(fd.as_raw_fd(), &local).unwrap();
+    // SAFETY: The descriptor is open, and given away.
+    let stream = unsafe { TcpStream::from_raw_fd(fd.into_raw_fd()) };
+    let mut end = Client::new(world.link(), peer, stream.local_addr().unwrap());
+    end.patience = PATIENCE;
+    if fast_open {
+        set(&stream, libc::TCP_FASTOPEN_CONNECT, 1);
+    }
+    let result = connect(stream.as_raw_fd(), &SockaddrStorage::from(peer));
+    if fast_open {
+        result.unwrap();
+        (&stream).write_all(b"early").unwrap();
+    } else {
+        assert_eq!(result, Err(Errno::EINPROGRESS));
+    }
+    (stream, end)
+}
+
+/// The node is the client, and its peer's options are none of a load balancer's.
+#[test]
+fn a_fast_open_client_on_the_node_has_none() {
+    World::run(|world| {
+        for family in Family::ALL {
+            // For clients, and without a cookie.
+            let _on = Sysctl::set("net/ipv4/tcp_fastopen", "5");
+            let peer = world.fresh_peer(family);
+            let (stream, mut end) = outgoing(world, family, peer, true);
+            let syn = end.recv().unwrap();
+            assert_eq!((syn.flags, &syn.payload[..]), (Flags::SYN, &b"early"[..]));
+            let (_, option) = named(family, 7);
+            let before = Stats::read();
+            let mut answer = end.segment(Flags::SYN | Flags::ACK);
+            answer.options = option.clone();
+            end.send(&answer).unwrap();
+            end.seq = end.seq.wrapping_add(1);
+            end.recv().unwrap();
+            end.data_with(b"data", &option).unwrap();
+            assert_eq!(Stats::read().since(&before), []);
+            assert_eq!(told(&stream), None);
+            assert_eq!(libtoa::client_addr(&stream).unwrap(), peer);
+            end.rst().unwrap();
+        }
+    });
+}
+
+/// Neither end listens, so there is no client, whatever the segments carry.
+#[test]
+fn a_simultaneous_open_has_none() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let peer = world.fresh_peer(family);
+            let (stream, mut end) = outgoing(world, family, peer, false);
+            let (_, option) = named(family, 7);
+            assert_eq!(end.recv().unwrap().flags, Flags::SYN);
+            let before = Stats::read();
+            end.syn(&option).unwrap();
+            let answer = end.recv_syn_ack().unwrap();
+            end.ack = answer.seq.wrapping_add(1);
+            // Neither before the last segment nor after it.
+            assert_eq!(told(&stream), None);
+            end.ack(&option).unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), peer);
+            assert_eq!(told(&stream), None);
+            let difference = Stats::read().since(&before);
+            assert_eq!(difference, [("getname_toa_empty", 2)]);
+            end.rst().unwrap();
+        }
+    });
+}
+
+/// The server's end of the first connection is in TIME_WAIT when the second comes.
+#[test]
+fn the_tuple_of_a_connection_in_time_wait_is_used_again_without_its_address() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let listener = world.listen(family);
+            let peer = world.fresh_peer(family);
+            let [(first, in_first), (second, in_second)] = [1, 2].map(|host| named(family, host));
+            let mut seq = 1_000;
+            for (syn, ack, answer) in [
+                (&in_first[..], &[][..], Some((first, Segment::Syn))),
+                (&[], &[], None),
+                (&[], &in_second, Some((second, Segment::Ack))),
+                (&[], &[], None),
+                (&in_first, &[], Some((first, Segment::Syn))),
+            ] {
+                let mut end = world.client_from(peer, &listener);
+                end.seq = seq;
+                end.connect(syn, ack).unwrap();
+                let (stream, from) = accept(&listener);
+                assert_eq!(from, peer);
+                assert_eq!(told(&stream), answer);
+                // The server closes first.
+                drop(stream);
+                while !end.recv().unwrap().flags.contains(Flags::FIN) {}
+                end.fin().unwrap();
+                end.recv().unwrap();
+                assert!(in_time_wait(peer));
+                seq = end.seq.wrapping_add(100_000);
+            }
+        }
+    });
+}
+
+/// Whether a connection with this peer is in TIME_WAIT in this namespace.
+fn in_time_wait(peer: SocketAddr) -> bool {
+    let (file, port) = (if peer.is_ipv4() { "tcp" } else { "tcp6" }, peer.port());
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
+    text.lines().skip(1).any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "06"
+    })
+}
