@@ -10,8 +10,9 @@ use core::mem::{size_of, MaybeUninit};
 use core::slice;
 
 use super::errno::{to_result, Error};
+use super::guard::{InHook, IrqsOff};
 use super::seq::Seq;
-use super::session::{Found, IrqsOff};
+use super::session::Found;
 use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
 use super::stats::Counter;
 use super::{state, status, State};
@@ -19,6 +20,7 @@ use crate::pure::answer::{self, Origin, Peer, Refusal};
 use crate::pure::layout::{Family, Toa};
 use crate::pure::policy::{self, Reading, Segment};
 use crate::pure::uapi;
+use crate::shared::places::Room;
 
 /// Reads a segment's options, and counts what they are.
 fn read(state: &State, options: &[u8], segment: Segment) -> Reading {
@@ -35,6 +37,25 @@ fn judge(state: &State, options: &[u8], segment: Segment) -> Reading {
     state.stats.count_n(Counter::Malformed, reading.malformed);
     state.stats.count_n(Counter::Duplicate, reading.duplicates);
     reading
+}
+
+/// Whether the peer of `flow` may say who the client is. Called by hooks, with bottom halves or
+/// interrupts off, before anything is kept.
+fn believed(state: &State, flow: &toa_flow) -> bool {
+    // SAFETY: They stay off for as long as the hook runs.
+    let hook = unsafe { InHook::new() };
+    let trusted = state.config.get(&hook).trusted.contains(&flow.peer);
+    if !trusted {
+        refuse(state, flow);
+    }
+    trusted
+}
+
+#[cold]
+#[inline(never)]
+fn refuse(state: &State, flow: &toa_flow) {
+    state.stats.count(Counter::Untrusted);
+    state.refused.note(flow);
 }
 
 /// A SYN has reached a listener.
@@ -76,8 +97,21 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     let mut flow = toa_flow::default();
     // SAFETY: Both are the arguments of `tcp_conn_request`.
     unsafe { shim::toa_shim_syn_flow(listener, syn, &mut flow) };
-    if state.syns.insert(&flow, &toa, Segment::Syn) {
-        state.stats.count(Counter::SynTableFull);
+    keep_waiting(state, &flow, &toa, Segment::Syn);
+}
+
+/// Keeps what a `segment` of `flow` carried until its connection comes, if its source may speak.
+fn keep_waiting(state: &State, flow: &toa_flow, toa: &Toa, segment: Segment) {
+    if !believed(state, flow) {
+        return;
+    }
+    match state.syns.insert(flow, toa, segment) {
+        Room::Free => {}
+        Room::Oldest => state.stats.count(Counter::SynTableFull),
+        Room::Quota => {
+            state.stats.count(Counter::SynTableFull);
+            state.stats.count(Counter::SynQuota);
+        }
     }
 }
 
@@ -152,6 +186,11 @@ fn introduce(
         state.stats.count(Counter::ChildNoToa);
         return;
     };
+    // Also for what has waited: the source may be trusted no more.
+    if !believed(state, flow) {
+        state.stats.count(Counter::ChildNoToa);
+        return;
+    }
     let origin = origin(&toa, segment);
     if state.sessions.insert(sk as usize, flow, &origin) {
         state.stats.count(Counter::ChildToa);
@@ -231,9 +270,7 @@ unsafe fn request_speaks(
     let Some(toa) = judge(state, options, Segment::Ack).toa else {
         return;
     };
-    if state.syns.insert(&flow, &toa, Segment::Ack) {
-        state.stats.count(Counter::SynTableFull);
-    }
+    keep_waiting(state, &flow, &toa, Segment::Ack);
 }
 
 /// The ACK of a Fast Open connection, which was made of its SYN and does not pass

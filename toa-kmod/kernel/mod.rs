@@ -5,20 +5,25 @@
 //! [`calls`] is where the C callbacks enter: a SYN, a handshake's ACK, a new connection's first
 //! segment, a server's question, a socket that leaves its connection, a socket's end. [`hooks`]
 //! holds the registrations behind them, [`syn`] the addresses that wait for their connection,
-//! [`session`] the connections that have one, in a [`cache`], [`stats`] the counters, [`status`]
-//! what `/proc/net` shows. [`shim`] is generated from `shim/shim.h`.
+//! [`session`] the connections that have one, in a [`cache`], [`config`] what the node's owner has
+//! set, [`refused`] who was not believed, [`stats`] the counters, [`status`] what `/proc/net` shows.
+//! [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
 mod cache;
 mod calls;
+mod config;
 pub(crate) mod errno;
+mod guard;
 mod hooks;
+mod refused;
 mod seq;
 mod session;
 #[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
 #[rustfmt::skip]
 pub(crate) mod shim;
+mod slice;
 mod stats;
 mod status;
 mod syn;
@@ -49,11 +54,15 @@ struct State {
     stats: stats::Stats,
     sessions: session::Sessions,
     syns: syn::Syns,
+    config: config::Configs,
+    refused: refused::RefusedSources,
 }
 
 impl State {
-    fn new() -> Result<Self> {
+    fn new(config: config::Config) -> Result<Self> {
         Ok(Self {
+            config: config::Configs::new(config)?,
+            refused: refused::RefusedSources::new(),
             stats: stats::Stats::new()?,
             sessions: session::Sessions::new()?,
             syns: syn::Syns::new()?,
@@ -132,13 +141,14 @@ impl Module {
     /// one line.
     pub(crate) fn load() -> Result<Self> {
         let wish = HookParam::read()?;
+        let config = config::Config::read()?;
         hooks::refuse_preempt_rt()?;
 
         // On an error, locals go in the reverse of this order. That is the order of the fields above
         // but for the sockopts, which answer nothing before the end: they come early because another
         // module of this kind is found by them, before anything is watched and without the warning
         // that the kernel has for a file that is there already.
-        let state = State::new()
+        let state = State::new(config)
             .and_then(Published::new)
             .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();

@@ -9,13 +9,14 @@
 //!
 //! Whoever goes through a bucket holds its lock, a question too: on its way here it has held a mutex
 //! of the kernel's that all questions share. So a session is freed as soon as it is taken out. Sessions
-//! are inserted by a hook, with bottom halves or interrupts off; all else is done with interrupts off. Neither can be interrupted by a hook on its CPU, so the lock is free for whoever
-//! spins on it soon.
+//! are inserted by a hook, with bottom halves or interrupts off; all else is done with interrupts off.
+//! Neither can be interrupted by a hook on its CPU, so the lock is free for whoever spins on it soon.
 
 use core::mem::size_of;
 
 use super::cache::Cache;
 use super::errno::Result;
+use super::guard::IrqsOff;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::answer::Origin;
@@ -83,23 +84,6 @@ impl Session {
         let behind = core::ptr::from_ref(self).wrapping_add(1).cast::<u8>();
         // SAFETY: None; this is the fault.
         unsafe { behind.read_volatile() };
-    }
-}
-
-/// Keeps interrupts, and so every hook, off this CPU.
-pub(super) struct IrqsOff(core::ffi::c_ulong);
-
-impl IrqsOff {
-    pub(super) fn new() -> Self {
-        // SAFETY: `drop` restores, and the guard never leaves its function.
-        Self(unsafe { shim::toa_shim_irq_save() })
-    }
-}
-
-impl Drop for IrqsOff {
-    fn drop(&mut self) {
-        // SAFETY: The flags are those that `new` saved.
-        unsafe { shim::toa_shim_irq_restore(self.0) };
     }
 }
 

@@ -165,6 +165,12 @@ unsafe extern "C" {
     pub fn toa_shim_cache_free(cache: *mut kmem_cache, object: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
+    pub fn toa_shim_alloc_large(bytes: usize) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_free(object: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
     pub fn toa_shim_irq_save() -> ::core::ffi::c_ulong;
 }
 unsafe extern "C" {
@@ -222,16 +228,13 @@ unsafe extern "C" {
     pub fn toa_shim_param_hook(text: *mut *const __u8) -> usize;
 }
 unsafe extern "C" {
+    pub fn toa_shim_param_trusted(text: *mut *const __u8) -> usize;
+}
+unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;
 }
 unsafe extern "C" {
     pub fn toa_shim_alloc(bytes: usize) -> *mut ::core::ffi::c_void;
-}
-unsafe extern "C" {
-    pub fn toa_shim_alloc_large(bytes: usize) -> *mut ::core::ffi::c_void;
-}
-unsafe extern "C" {
-    pub fn toa_shim_free(object: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
     pub fn toa_shim_log_error(

@@ -10,6 +10,7 @@ use super::seq::Seq;
 use super::{hooks, shim};
 use crate::pure::layout::LAYOUTS;
 use crate::pure::policy::Segment;
+use crate::pure::text::Text;
 
 /// What is counted, beside the options seen. The first six are the names that every classic module
 /// has, so that existing monitoring finds them.
@@ -35,6 +36,10 @@ pub(super) enum Counter {
     NoMemory,
     /// Waiting addresses that made room for newer ones.
     SynTableFull,
+    /// Those of them that were not the oldest: their network namespace held the most places.
+    SynQuota,
+    /// Options of sources that are not trusted.
+    Untrusted,
     /// Sessions made.
     Made,
     /// Sessions freed.
@@ -42,7 +47,7 @@ pub(super) enum Counter {
 }
 
 /// The rows of `/proc/net/toa_stats` that are one counter each.
-const ROWS: [(Counter, &str); 10] = [
+const ROWS: [(Counter, &str); 12] = [
     (Counter::ChildToa, "syn_recv_sock_toa"),
     (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
     (Counter::AskedOk, "getname_toa_ok"),
@@ -53,6 +58,8 @@ const ROWS: [(Counter, &str); 10] = [
     (Counter::Duplicate, "duplicate"),
     (Counter::NoMemory, "dropped_no_memory"),
     (Counter::SynTableFull, "syn_table_full"),
+    (Counter::SynQuota, "syn_quota"),
+    (Counter::Untrusted, "untrusted"),
 ];
 
 /// Where the counters of options seen begin.
@@ -139,7 +146,10 @@ impl Stats {
                     Segment::Syn => Name::new().text("syn_"),
                     Segment::Ack => Name::new().text("ack_"),
                 };
-                let name = name.number(layout.kind).text("_").number(layout.length);
+                let name = name
+                    .number(layout.kind.into())
+                    .text("_")
+                    .number(layout.length.into());
                 self.show_row(seq, name, seen(segment, row));
                 row = row.wrapping_add(1);
             }
@@ -153,7 +163,7 @@ impl Stats {
     }
 
     fn show_row(&self, seq: &mut Seq, name: Name, index: usize) {
-        name.show(seq);
+        show_name(seq, &name);
         for cpu in Cpus(0) {
             seq.text(" ").number(self.read(index, cpu), COLUMN_WIDTH);
         }
@@ -164,7 +174,7 @@ impl Stats {
 /// A number that no CPU has for itself stands in the first column; the others say 0, so that sums
 /// over the columns are right.
 fn show_total(seq: &mut Seq, name: Name, value: u64) {
-    name.show(seq);
+    show_name(seq, &name);
     let mut column = value;
     for _ in Cpus(0) {
         seq.text(" ").number(column, COLUMN_WIDTH);
@@ -203,46 +213,9 @@ impl Iterator for Cpus {
     }
 }
 
-/// A row's name, put together without formatting machinery; what does not fit is left out.
-struct Name {
-    bytes: [u8; NAME_WIDTH],
-    len: usize,
-}
+/// A row's name.
+type Name = Text<NAME_WIDTH>;
 
-impl Name {
-    fn new() -> Self {
-        Self {
-            bytes: [b' '; NAME_WIDTH],
-            len: 0,
-        }
-    }
-
-    fn byte(mut self, byte: u8) -> Self {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
-            self.len = self.len.wrapping_add(1);
-        }
-        self
-    }
-
-    fn text(self, text: &str) -> Self {
-        text.bytes().fold(self, Self::byte)
-    }
-
-    fn number(mut self, number: u8) -> Self {
-        let digits = [number / 100, number / 10 % 10, number % 10];
-        let shown = match number {
-            0..=9 => 1,
-            10..=99 => 2,
-            _ => 3,
-        };
-        for digit in digits.into_iter().skip(3 - shown) {
-            self = self.byte(b'0'.wrapping_add(digit));
-        }
-        self
-    }
-
-    fn show(&self, seq: &mut Seq) {
-        seq.bytes(&self.bytes).text(":");
-    }
+fn show_name(seq: &mut Seq, name: &Name) {
+    seq.bytes(name.padded()).text(":");
 }

@@ -3,9 +3,10 @@
 //! Addresses seen in a SYN, or in an ACK that the kernel dropped, waiting for the connection that
 //! comes of it.
 //!
-//! The table has a fixed size and forgets: a bucket holds [`WAYS`] addresses, and the oldest makes
-//! room, so a flood costs no memory and an honest handshake, which takes a round trip, outlives
-//! all but the worst. An address is handed out only for the very SYN that brought it: network
+//! The table has a fixed size and forgets: a bucket holds [`WAYS`] addresses, and the oldest of the
+//! network namespace that holds the most of them makes room, so a flood costs no memory, an honest
+//! handshake, which takes a round trip, outlives all but the worst, and a flood in one namespace
+//! harms that one. An address is handed out only for the very SYN that brought it: network
 //! namespace, both ends, bound device and sequence number must be those of the new connection.
 //!
 //! Only the entry hooks come here with bottom halves off, and others with interrupts off, so a
@@ -18,7 +19,7 @@ use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::layout::Toa;
 use crate::pure::policy::Segment;
-use crate::shared::places::Places;
+use crate::shared::places::{Key, Places, Room};
 use crate::shared::recent::Recent;
 
 /// Buckets; a power of two.
@@ -41,6 +42,15 @@ impl PartialEq for toa_flow {
             && self.local == other.local
             && self.ifindex == other.ifindex
             && self.net == other.net
+    }
+}
+
+impl Key for toa_flow {
+    type Owner = core::ffi::c_ulong;
+
+    /// The network namespace: one must not push out the addresses that others wait for.
+    fn owner(&self) -> Self::Owner {
+        self.net
     }
 }
 
@@ -82,11 +92,11 @@ impl Syns {
         self.buckets.get(hash as usize & (BUCKETS - 1))
     }
 
-    /// Keeps what a `segment` of `flow` carried, in place of what an earlier one did; whether a
-    /// fresh address of another connection had to make room for it.
-    pub(super) fn insert(&self, flow: &toa_flow, toa: &Toa, segment: Segment) -> bool {
+    /// Keeps what a `segment` of `flow` carried, in place of what an earlier one did; which fresh
+    /// address of another connection had to make room for it.
+    pub(super) fn insert(&self, flow: &toa_flow, toa: &Toa, segment: Segment) -> Room {
         let Some(bucket) = self.bucket(flow) else {
-            return false;
+            return Room::Free;
         };
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };

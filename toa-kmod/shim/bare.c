@@ -7,7 +7,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/init.h>
-#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/printk.h>
 #include <linux/slab.h>
@@ -33,16 +32,6 @@ module_exit(toa_exit);
 void *toa_shim_alloc(size_t bytes)
 {
 	return kmalloc(bytes, GFP_KERNEL);
-}
-
-void *toa_shim_alloc_large(size_t bytes)
-{
-	return kvmalloc(bytes, GFP_KERNEL);
-}
-
-void toa_shim_free(void *object)
-{
-	kvfree(object);
 }
 
 void toa_shim_log_error(const u8 *what, size_t what_len,

@@ -9,6 +9,7 @@
 #include <linux/irqflags.h>
 #include <linux/jiffies.h>
 #include <linux/math64.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
 #include <linux/siphash.h>
@@ -51,6 +52,17 @@ void *toa_shim_cache_alloc(struct kmem_cache *cache)
 void toa_shim_cache_free(struct kmem_cache *cache, void *object)
 {
 	kmem_cache_free(cache, object);
+}
+
+/* kvmalloc() is inline or a macro. May sleep. */
+void *toa_shim_alloc_large(size_t bytes)
+{
+	return kvmalloc(bytes, GFP_KERNEL);
+}
+
+void toa_shim_free(void *object)
+{
+	kvfree(object);
 }
 
 unsigned long toa_shim_irq_save(void)

@@ -120,6 +120,8 @@ struct kmem_cache *toa_shim_cache_new(const __u8 *name, __u32 bytes);
 void toa_shim_cache_destroy(struct kmem_cache *cache);
 void *toa_shim_cache_alloc(struct kmem_cache *cache);
 void toa_shim_cache_free(struct kmem_cache *cache, void *object);
+void *toa_shim_alloc_large(size_t bytes);
+void toa_shim_free(void *object);
 unsigned long toa_shim_irq_save(void);
 void toa_shim_irq_restore(unsigned long flags);
 __u8 toa_shim_in_nmi(void);
@@ -138,12 +140,11 @@ __u32 toa_shim_next_cpu(__u32 cpu);
 
 /* shim/module.c: module_param() and MODULE_VERSION() are macros. */
 size_t toa_shim_param_hook(const __u8 **text);
+size_t toa_shim_param_trusted(const __u8 **text);
 size_t toa_shim_version(const __u8 **text);
 
 /* shim/bare.c, in the freestanding build only: the kernel crate has these. */
 void *toa_shim_alloc(size_t bytes);
-void *toa_shim_alloc_large(size_t bytes);
-void toa_shim_free(void *object);
 void toa_shim_log_error(const __u8 *what, size_t what_len,
 			const __u8 *why, size_t why_len, int err);
 int toa_rust_init(void);

@@ -156,6 +156,13 @@ pub(crate) const CASES: &[Case] = &[
     .against(|node| node.connections(V6, Carrier::Ack, Ask::Peer))
     .limit(Limit::Added(900.0)),
     Case::new(
+        "ack-v4-trusted-1",
+        "connection with TOA in its ACK, asked once, 1 prefix trusted",
+        |node| node.connections(V4, Carrier::Ack, Ask::Original),
+    )
+    .against(|node| node.connections(V4, Carrier::Ack, Ask::Peer))
+    .parameters("trusted=10.0.0.0/8"),
+    Case::new(
         "none-v4-beside",
         "connection without TOA beside others that have it",
         |node| node.connections_beside(V4),

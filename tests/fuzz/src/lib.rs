@@ -20,12 +20,13 @@ mod oracle;
 pub mod reading;
 pub mod report;
 pub mod segment;
+pub mod trust;
 
 /// A target's `check`.
 pub type Check = fn(&[u8]);
 
 /// Every target by its name: that of its program, and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 8] = [
     ("answer", answer::check),
     ("layout", layout::check),
     ("library", library::check),
@@ -33,4 +34,5 @@ pub const TARGETS: [(&str, Check); 7] = [
     ("reading", reading::check),
     ("report", report::check),
     ("segment", segment::check),
+    ("trust", trust::check),
 ];

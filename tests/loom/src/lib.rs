@@ -18,6 +18,8 @@ mod sync {
 }
 
 mod chain;
+mod current;
+mod last;
 mod locked;
 mod places;
 mod recent;

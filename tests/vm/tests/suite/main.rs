@@ -20,3 +20,4 @@ mod servers;
 mod sockets;
 mod stats;
 mod table;
+mod trust;

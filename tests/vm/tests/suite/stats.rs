@@ -20,11 +20,13 @@ const CLASSIC: [&str; 6] = [
     "getname_toa_empty",
 ];
 
-const OURS: [&str; 16] = [
+const OURS: [&str; 18] = [
     "malformed",
     "duplicate",
     "dropped_no_memory",
     "syn_table_full",
+    "syn_quota",
+    "untrusted",
     "syn_200_8",
     "syn_254_8",
     "syn_253_20",

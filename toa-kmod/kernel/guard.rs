@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! States of a CPU, held for as long as an object lives.
+
+use core::marker::PhantomData;
+
+use super::shim;
+use crate::shared::current::Reader;
+
+/// A callback that runs with bottom halves off is a reader by that alone: since 5.0 a grace period
+/// waits for every stretch of code with bottom halves or preemption off. Costs nothing.
+pub(super) struct InHook(PhantomData<*mut ()>);
+
+impl InHook {
+    /// # Safety
+    ///
+    /// Bottom halves, or preemption, are off, and stay so for as long as this lives.
+    pub(super) unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+// SAFETY: By the contract of `new`; what was replaced is freed a grace period later.
+unsafe impl Reader for InHook {}
+
+/// Keeps interrupts, and so every hook, off this CPU.
+pub(super) struct IrqsOff(core::ffi::c_ulong);
+
+impl IrqsOff {
+    pub(super) fn new() -> Self {
+        // SAFETY: `drop` restores, and the guard never leaves its function.
+        Self(unsafe { shim::toa_shim_irq_save() })
+    }
+}
+
+impl Drop for IrqsOff {
+    fn drop(&mut self) {
+        // SAFETY: The flags are those that `new` saved.
+        unsafe { shim::toa_shim_irq_restore(self.0) };
+    }
+}
