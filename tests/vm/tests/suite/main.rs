@@ -7,6 +7,7 @@ mod faults;
 mod fuzz;
 mod guard;
 mod life;
+mod locks;
 mod lookup_4096;
 mod malformed;
 mod many;
