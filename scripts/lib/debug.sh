@@ -37,7 +37,7 @@ debug_make() {
     local name=$1 suite=$2 wanted=$3 new version
     new=$(kernel_folder "$name").new
     version=$(sed -n '2s/.*=//p' <<<"$wanted")
-    detail "building a kernel of the configuration $(kernel_value "$name" config) from linux-source $version (half an hour)"
+    detail "building a kernel of the configuration $(kernel_value "$name" config) from linux-source $version (ten minutes)"
     root_need "$suite" make gcc libc6-dev bc flex bison libelf-dev libssl-dev openssl xz-utils kmod cpio \
         python3-minimal perl rsync
     case " $(kernel_value "$name" make) " in

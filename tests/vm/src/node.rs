@@ -46,7 +46,7 @@ pub fn test_module(name: &str) -> PathBuf {
     Path::new(&folder).join(format!("{name}.ko"))
 }
 
-/// Whether this is the long run (`TOA_LONG=1`), which takes its time and does things as often as
+/// Whether this is the long run (`TOA_LONG=1`, of scripts/test --debug), which takes its time and does things as often as
 /// the project promises.
 #[must_use]
 pub fn is_long() -> bool {

@@ -146,7 +146,7 @@ fn a_flood_of_syns_makes_no_session_takes_no_memory_and_shuts_nobody_out() {
 #[test]
 fn an_address_waits_64_seconds() {
     if !node::is_long() {
-        node::skip("takes two minutes: only in the long run (TOA_LONG=1)");
+        node::skip("takes two minutes: only in the long run (scripts/test --debug)");
         return;
     }
     World::run(|world| {
