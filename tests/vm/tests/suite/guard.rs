@@ -6,6 +6,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::{env, fs};
 
 use toa_cli::wire::toa;
 use toa_testbed::{Family, Insert, Namespace, Plan, Topology, command, in_ns};
@@ -44,7 +47,7 @@ fn can_strip(ns: &Namespace) -> bool {
         assert!(said.contains("not supported"), "{said}");
         let refused = cli(ns, &["guard", "install"]);
         assert_eq!(refused.code, 5, "{refused:?}");
-        for word in ["5.18", "TCPOPTSTRIP"] {
+        for word in ["5.18", "--by iptables"] {
             assert!(refused.stderr.contains(word), "{refused:?}");
         }
         assert!(!nft(ns, "list table inet toa_guard").0);
@@ -146,7 +149,7 @@ fn plans(forged: &[u8]) -> [Plan; 3] {
 
 /// Segments that the kernel threw away for their checksum.
 fn bad_checksums() -> u64 {
-    let text = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    let text = fs::read_to_string("/proc/net/snmp").unwrap();
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, numbers) = (lines.next().unwrap(), lines.next().unwrap());
     let mut both = names.split(' ').zip(numbers.split(' '));
@@ -154,49 +157,23 @@ fn bad_checksums() -> u64 {
     number.parse().unwrap()
 }
 
-#[test]
-fn nat_launders_a_forged_option_and_the_guard_ends_that() {
-    let service = Service::new("launder");
-    let node = service.node();
-    let checksums = bad_checksums();
-    for guarded in [false, true, false] {
-        if guarded {
-            if !can_strip(node) {
-                break;
-            }
-            good(node, &["guard", "install"]);
+/// What the server is told of every forgery: the very address, or with a guard none.
+#[track_caller]
+fn forge(service: &Service, guarded: bool) {
+    for (family, kind, forged) in forgeries() {
+        for plan in plans(&toa(kind, forged)) {
+            let told = service.told(family, plan.clone());
+            let expected = (!guarded).then_some(forged);
+            assert_eq!(told, expected, "guarded: {guarded}, {family:?}, {plan:?}");
         }
-        for (family, kind, forged) in forgeries() {
-            for plan in plans(&toa(kind, forged)) {
-                let told = service.told(family, plan.clone());
-                let expected = (!guarded).then_some(forged);
-                assert_eq!(told, expected, "guarded: {guarded}, {family:?}, {plan:?}");
-            }
-            assert_eq!(service.told(family, Plan::default()), None);
-        }
-        if guarded {
-            let (_, rules) = nft(node, "list chain inet toa_guard prerouting");
-            for kind in [200, 253, 254] {
-                let unused = format!("tcp option {kind} exists counter packets 0 ");
-                assert!(!rules.contains(&unused), "kind {kind} met nobody:\n{rules}");
-            }
-            good(node, &["guard", "remove"]);
-        }
+        assert_eq!(service.told(family, Plan::default()), None);
     }
-    assert_eq!(bad_checksums(), checksums);
-    settle();
 }
 
-/// The kernel takes out the first option of a kind and no other; and a broken one that is taken
-/// out no longer ends the list, so what it hid could come to light.
-#[test]
-fn nothing_gets_past_the_guard_behind_another_option() {
-    let service = Service::new("hide");
-    let node = service.node();
-    if !can_strip(node) {
-        return;
-    }
-    good(node, &["guard", "install"]);
+/// Options of which one hides another: the kernel takes out the first of a kind and no other, and
+/// a broken one that is taken out no longer ends the list.
+#[track_caller]
+fn hide(service: &Service) {
     let option = |kind| toa(kind, original(Family::V4, 66, 66));
     let broken = |length: u8, count| [200, length].repeat(count);
     // A SYN has room for 20 bytes.
@@ -219,14 +196,11 @@ fn nothing_gets_past_the_guard_behind_another_option() {
         ),
     ] {
         for plan in plans(&bytes) {
-            assert_eq!(
-                service.told(Family::V4, plan.clone()),
-                None,
-                "{what}: {plan:?}"
-            );
+            let told = service.told(Family::V4, plan.clone());
+            assert_eq!(told, None, "{what}: {plan:?}");
         }
     }
-    // More than a header of whole ones could hold: such an ACK is dropped, and the data, which
+    // More than a header of whole ones could hold. Where such an ACK is dropped, the data, which
     // has none of them, completes the handshake.
     let ack = Insert::Raw([broken(1, 10), option(200)].concat());
     let plan = Plan {
@@ -234,12 +208,103 @@ fn nothing_gets_past_the_guard_behind_another_option() {
         ..Plan::default()
     };
     assert_eq!(service.told(Family::V4, plan), None);
-    let (_, rules) = nft(node, "list chain inet toa_guard again");
-    let unused = "tcp option 200 exists counter packets 0 ";
-    assert!(
-        !rules.contains(unused) && rules.contains("200 exists counter"),
-        "{rules}"
-    );
+}
+
+#[test]
+fn nat_launders_a_forged_option_and_the_guard_ends_that() {
+    let service = Service::new("launder");
+    let node = service.node();
+    let checksums = bad_checksums();
+    forge(&service, false);
+    if can_strip(node) {
+        good(node, &["guard", "install"]);
+        forge(&service, true);
+        let (_, rules) = nft(node, "list chain inet toa_guard prerouting");
+        for kind in [200, 253, 254] {
+            let unused = format!("tcp option {kind} exists counter packets 0 ");
+            assert!(!rules.contains(&unused), "kind {kind} met nobody:\n{rules}");
+        }
+        good(node, &["guard", "remove"]);
+        forge(&service, false);
+    }
+    assert_eq!(bad_checksums(), checksums);
+    settle();
+}
+
+#[test]
+fn nothing_gets_past_the_guard_behind_another_option() {
+    let service = Service::new("hide");
+    let node = service.node();
+    if can_strip(node) {
+        good(node, &["guard", "install"]);
+        hide(&service);
+        let (_, rules) = nft(node, "list chain inet toa_guard again");
+        let unused = "tcp option 200 exists counter packets 0 ";
+        assert!(
+            !rules.contains(unused) && rules.contains("200 exists counter"),
+            "{rules}"
+        );
+        settle();
+    }
+}
+
+/// For kernels whose nftables cannot; both kinds of iptables, as far as they are there.
+#[test]
+fn a_guard_of_iptables_does_the_same() {
+    let service = Service::new("tables");
+    let node = service.node();
+    let has = |module: &str| {
+        command("modprobe")
+            .args(["-q", module])
+            .status()
+            .unwrap()
+            .success()
+    };
+    if !(has("xt_TCPOPTSTRIP") && has("xt_comment")) {
+        return node::skip("this kernel has no xt_TCPOPTSTRIP");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut tried = 0;
+    for variant in ["nft", "legacy"] {
+        let program = format!("/usr/sbin/xtables-{variant}-multi");
+        if !Path::new(&program).exists() || (variant == "legacy" && !has("iptable_mangle")) {
+            continue;
+        }
+        tried += 1;
+        for name in [
+            "iptables",
+            "iptables-restore",
+            "ip6tables",
+            "ip6tables-restore",
+        ] {
+            let link = folder.path().join(name);
+            let _ = fs::remove_file(&link);
+            symlink(&program, link).unwrap();
+        }
+        let path = format!("{}:{}", folder.path().display(), env::var("PATH").unwrap());
+        let by_this = |args: &[&str]| {
+            let run = || finish(command("toa-cli").args(args).env("PATH", &path));
+            let run = in_ns(node, run).unwrap();
+            assert_eq!(run.code, 0, "{variant}: {args:?}: {run:?}");
+            run.stdout
+        };
+        for _ in 0..2 {
+            by_this(&["guard", "install", "--by", "iptables"]);
+        }
+        assert!(
+            by_this(&["guard", "status"]).contains("√ the guard"),
+            "{variant}"
+        );
+        forge(&service, true);
+        hide(&service);
+        for _ in 0..2 {
+            by_this(&["guard", "remove"]);
+        }
+        let status = cli(node, &["guard", "status"]);
+        assert_eq!(status.code, 1, "{variant}: {status:?}");
+        forge(&service, false);
+    }
+    assert!(tried > 0, "iptables is not installed");
     settle();
 }
 
