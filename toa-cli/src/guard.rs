@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use crate::host::Host;
 use crate::state;
+use crate::xtables::{CHAIN, MARK};
 
 /// The guard's table; nobody else's has this name, and the guard touches no other.
 pub const TABLE: &str = "toa_guard";
@@ -119,8 +120,8 @@ impl Guard {
         // The kernel keeps 128 bytes of comment, and a list may be a thousand prefixes long.
         let kinds = checksum(self.kinds.iter());
         let trusted = checksum(self.trusted.iter());
-        let by = if self.chosen { CHOSEN } else { "module's" };
-        format!("toa-cli guard: kinds {kinds:08x}, trusted {trusted:08x} {by}")
+        let by = if self.chosen { CHOSEN } else { "of the module" };
+        format!("{MARK}kinds {kinds:08x}, trusted {trusted:08x} {by}")
     }
 
     /// Whether the table with this comment does what this guard does; which sources
@@ -216,6 +217,36 @@ impl Guard {
         line("\t}");
         line("}");
         text
+    }
+}
+
+impl Guard {
+    /// The same as `iptables-restore --noflush` takes it, or `ip6tables-restore`: a chain of the
+    /// table mangle, and where `jump` says so, what leads there. One transaction for each family.
+    #[must_use]
+    pub fn xtables(&self, v6: bool, jump: bool) -> String {
+        let mut lines = vec![
+            "*mangle".to_owned(),
+            // This empties the chain that is there.
+            format!(":{CHAIN} - [0:0]"),
+            format!("-A {CHAIN} -m comment --comment \"{}\"", self.mark()),
+        ];
+        let of_family = self
+            .trusted
+            .iter()
+            .filter(|prefix| prefix.addr().is_ipv6() == v6);
+        lines.extend(of_family.map(|prefix| format!("-A {CHAIN} -s {prefix} -j RETURN")));
+        let kinds: Vec<String> = self.kinds.iter().map(u8::to_string).collect();
+        let kinds = kinds.join(",");
+        // This takes out every option of these kinds.
+        lines.push(format!(
+            "-A {CHAIN} -p tcp -j TCPOPTSTRIP --strip-options {kinds}"
+        ));
+        if jump {
+            lines.push(format!("-I PREROUTING -p tcp -j {CHAIN}"));
+        }
+        lines.push("COMMIT\n".to_owned());
+        lines.join("\n")
     }
 }
 
@@ -380,6 +411,25 @@ mod tests {
         let rules = merged.rules();
         assert_eq!(rules.matches("elements").count(), 1);
         assert!(rules.contains("set trusted6 {"));
+    }
+
+    #[test]
+    fn iptables_gets_a_chain_for_each_family() {
+        let both = guard("10.0.0.0/8,fc00::/7").unwrap();
+        let (v4, v6) = (both.xtables(false, true), both.xtables(true, false));
+        assert!(
+            v4.contains("-s 10.0.0.0/8 -j RETURN") && !v4.contains("fc00"),
+            "{v4}"
+        );
+        assert!(
+            v6.contains("-s fc00::/7 -j RETURN") && !v6.contains("-s 10."),
+            "{v6}"
+        );
+        assert!(v4.contains("-I PREROUTING") && !v6.contains("PREROUTING"));
+        for text in [v4, v6] {
+            assert!(text.contains("--strip-options 200,253,254\n"), "{text}");
+            assert!(text.starts_with("*mangle\n") && text.ends_with("COMMIT\n"));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use nix::sys::utsname;
 
-use crate::{guard, nft};
+use crate::{guard, nft, xtables};
 
 /// The machine under a root folder; tests lay out a root of their own.
 #[derive(Clone, Debug)]
@@ -21,8 +21,10 @@ pub struct Host {
 /// The packet filter's rules, as far as they bear on options that are forged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The comment of the guard's table, where there is one.
+    /// The comment of the guard's table or chain, where there is one.
     pub guard: Option<String>,
+    /// Whether it is a table of nftables, and not a chain of iptables.
+    pub by_nft: bool,
     /// Whether anything replaces the source of what passes.
     pub source_nat: bool,
 }
@@ -97,15 +99,49 @@ impl Host {
         if let Some(rules) = &self.rules {
             return rules.clone().map_err(io::Error::from_raw_os_error);
         }
-        // The file lists the tables of iptables where it is not nf_tables by another name.
-        let by_iptables = ["proc/net/ip_tables_names", "proc/net/ip6_tables_names"]
-            .iter()
-            .filter_map(|file| self.read(file))
-            .any(|names| names.lines().any(|name| name == "nat"));
+        let nat = [false, true].map(|v6| self.has_legacy_table(v6, "nat"));
+        let of_nft = nft::table_comment(guard::TABLE)?;
+        let by_nft = of_nft.is_some();
+        let guard = match of_nft {
+            Some(comment) => Some(comment),
+            None => self.iptables_guard()?,
+        };
         Ok(Rules {
-            guard: nft::table_comment(guard::TABLE)?,
-            source_nat: by_iptables || nft::has_source_nat()?,
+            guard,
+            by_nft,
+            source_nat: nat.contains(&true) || nft::has_source_nat()?,
         })
+    }
+
+    /// The comment of the guard's chains of iptables.
+    fn iptables_guard(&self) -> io::Result<Option<String>> {
+        let [v4, v6] = [false, true].map(|v6| {
+            let legacy = self.has_legacy_table(v6, "mangle");
+            xtables::comment(v6, legacy)
+        });
+        Ok(match (v4?, v6?) {
+            (v4, v6) if v4 == v6 || !self.has("proc/net/if_inet6") => v4,
+            // For one family only, or for different sources: the comment of no guard.
+            _ => Some(String::new()),
+        })
+    }
+
+    /// Whether iptables has the guard's chain for this family, in this network namespace.
+    #[must_use]
+    pub fn has_iptables_guard(&self, v6: bool) -> bool {
+        let legacy = self.has_legacy_table(v6, "mangle");
+        self.rules.is_none() && matches!(xtables::comment(v6, legacy), Ok(Some(_)))
+    }
+
+    /// Whether iptables-legacy has such a table here; iptables-nft's are those of nf_tables.
+    fn has_legacy_table(&self, v6: bool, table: &str) -> bool {
+        let file = if v6 {
+            "ip6_tables_names"
+        } else {
+            "ip_tables_names"
+        };
+        let names = self.read(&format!("proc/net/{file}"));
+        names.is_some_and(|names| names.lines().any(|name| name == table))
     }
 
     /// `path` (relative) on this machine.

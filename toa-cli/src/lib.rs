@@ -24,3 +24,4 @@ mod rtnl;
 pub mod state;
 pub mod tun;
 pub mod wire;
+mod xtables;

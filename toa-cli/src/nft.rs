@@ -15,11 +15,14 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 const SUBSYSTEM: u16 = 10 << 8;
 const GET_TABLE: u16 = SUBSYSTEM | 1;
 const GET_CHAIN: u16 = SUBSYSTEM | 4;
+const GET_RULE: u16 = SUBSYSTEM | 7;
 
 const TABLE_NAME: u16 = 1;
 const TABLE_USERDATA: u16 = 6;
 /// In a table's user data, by the convention of `nft`.
 const TABLE_COMMENT: u8 = 0;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
@@ -27,6 +30,8 @@ const HOOK_POSTROUTING: u32 = 4;
 
 const FAMILY_ANY: u8 = 0;
 const FAMILY_INET: u8 = 1;
+const FAMILY_V4: u8 = 2;
+const FAMILY_V6: u8 = 10;
 
 /// A message of nf_tables: who asks for what, and the attributes behind `struct nfgenmsg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +106,33 @@ pub(crate) fn has_source_nat() -> io::Result<bool> {
     match ask(request, NLM_F_DUMP) {
         Ok(chains) => Ok(chains.iter().any(|chain| is_source_nat(&chain.attributes))),
         Err(error) if means_nothing_there(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The rules of a chain of IPv4 or IPv6, each as the kernel describes it.
+///
+/// # Errors
+///
+/// As [`table_comment`].
+pub(crate) fn rules(v6: bool, table: &str, chain: &str) -> io::Result<Vec<Vec<u8>>> {
+    let request = Nft {
+        kind: GET_RULE,
+        family: if v6 { FAMILY_V6 } else { FAMILY_V4 },
+        attributes: [string(RULE_TABLE, table), string(RULE_CHAIN, chain)].concat(),
+    };
+    match ask(request, NLM_F_DUMP) {
+        // Kernels that cannot choose give every rule.
+        Ok(rules) => Ok((rules.into_iter().map(|rule| rule.attributes))
+            .filter(|rule| {
+                let is = |kind, name: &str| {
+                    let value = attribute(rule, kind).and_then(|value| value.strip_suffix(b"\0"));
+                    value == Some(name.as_bytes())
+                };
+                is(RULE_TABLE, table) && is(RULE_CHAIN, chain)
+            })
+            .collect()),
+        Err(error) if means_nothing_there(&error) => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }

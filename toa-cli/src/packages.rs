@@ -31,6 +31,8 @@ pub enum Piece<'a> {
     Depmod,
     /// nft.
     Nft,
+    /// iptables and ip6tables.
+    Iptables,
 }
 
 impl Family {
@@ -86,6 +88,7 @@ fn debian(piece: Piece<'_>) -> String {
         Piece::RustSource => "rust-src (rust-web-src where rustc is rustc-web)".to_owned(),
         Piece::Depmod => "kmod".to_owned(),
         Piece::Nft => "nftables".to_owned(),
+        Piece::Iptables => "iptables".to_owned(),
     }
 }
 
@@ -99,6 +102,7 @@ fn red_hat(piece: Piece<'_>) -> String {
         Piece::RustSource => "rust-src".to_owned(),
         Piece::Depmod => "kmod".to_owned(),
         Piece::Nft => "nftables".to_owned(),
+        Piece::Iptables => "iptables".to_owned(),
     }
 }
 

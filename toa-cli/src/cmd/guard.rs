@@ -3,9 +3,9 @@
 //! send, before NAT gives them an address that the module trusts.
 
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output as Finished, Stdio};
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::cap::{Capabilities, Capability};
@@ -15,6 +15,7 @@ use crate::guard::{self, Error, Guard};
 use crate::host::Host;
 use crate::packages::{Family, Piece};
 use crate::render::{self, Findings, Mark, Output};
+use crate::xtables::CHAIN;
 
 /// The arguments of `toa-cli guard`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,13 @@ pub struct Args {
 enum What {
     /// Install the rules in this network namespace, in the place of those that are there
     #[command(after_help = crate::exit::HELP)]
-    Install(Trusted),
+    Install {
+        /// What the rules are made of
+        #[arg(long, value_enum, default_value_t)]
+        by: By,
+        #[command(flatten)]
+        trusted: Trusted,
+    },
     /// Remove them; does nothing where they are not installed
     #[command(after_help = crate::exit::HELP)]
     Remove,
@@ -41,6 +48,15 @@ enum What {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// nftables, which must be able to take TCP options out
+    #[default]
+    Nft,
+    /// iptables and ip6tables, for kernels whose nftables cannot
+    Iptables,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,14 +104,31 @@ struct Document<'a> {
 /// [`Failure`] says what could not be done.
 pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
     match &args.what {
-        What::Install(trusted) => {
+        What::Install { by, trusted } => {
             let guard = trusted.guard(host)?;
-            apply(host, &guard.rules())?;
+            capable(host)?;
+            match by {
+                By::Nft => {
+                    nft(host, &guard.rules())?;
+                    // Only now, so that there is no time without any.
+                    remove_iptables(host)?;
+                }
+                By::Iptables => {
+                    install_iptables(host, &guard)?;
+                    if host.rules().is_ok_and(|rules| rules.by_nft) {
+                        nft(host, &guard::removal())?;
+                    }
+                }
+            }
             super::print("the guard is installed\n")?;
             Ok(Exit::Good)
         }
         What::Remove => {
-            apply(host, &guard::removal())?;
+            capable(host)?;
+            remove_iptables(host)?;
+            if host.rules().map_or(true, |rules| rules.by_nft) {
+                nft(host, &guard::removal())?;
+            }
             super::print("the guard is removed\n")?;
             Ok(Exit::Good)
         }
@@ -241,53 +274,138 @@ fn why_not(error: &io::Error) -> String {
     }
 }
 
-/// Hands rules to `nft`, which applies all of them or none.
-fn apply(host: &Host, rules: &str) -> Result<(), Failure> {
-    if Capabilities::read(host).is_some_and(|caps| !caps.here(Capability::NetAdmin)) {
-        return Err(Failure::new(
-            Exit::Permission,
-            "CAP_NET_ADMIN is missing: the guard is made of nftables rules",
-        )
-        .next("run as root, or give the container this capability"));
+fn capable(host: &Host) -> Result<(), Failure> {
+    if Capabilities::read(host).is_none_or(|caps| caps.here(Capability::NetAdmin)) {
+        return Ok(());
     }
-    let output = nft(rules).map_err(|error| no_nft(host, &error))?;
+    Err(Failure::new(
+        Exit::Permission,
+        "CAP_NET_ADMIN is missing: the guard is made of rules of the packet filter",
+    )
+    .next("run as root, or give the container this capability"))
+}
+
+/// Hands rules to `nft`, which applies all of them or none.
+fn nft(host: &Host, rules: &str) -> Result<(), Failure> {
+    let output = program(host, "nft", &["-f", "-"], rules)?;
     if output.status.success() {
         return Ok(());
     }
-    let log: Vec<String> = String::from_utf8_lossy(&output.stderr)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let log = complaint(&output);
     Err(explain(&log.join("\n")).program_log("nft", log))
 }
 
-fn nft(rules: &str) -> io::Result<std::process::Output> {
-    // Service managers and containers may leave the sbin folders out.
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Where it ends without reading, its stderr says why.
-        let _ = stdin.write_all(rules.as_bytes());
+/// The programs of iptables, by family.
+const IPTABLES: [&str; 2] = ["iptables", "ip6tables"];
+
+/// What leads to the guard's chain, for all that iptables may do with it.
+const JUMP: [&str; 6] = ["PREROUTING", "-p", "tcp", "-j", CHAIN, "-w"];
+
+fn install_iptables(host: &Host, guard: &Guard) -> Result<(), Failure> {
+    for (v6, family) in IPTABLES.into_iter().enumerate() {
+        let v6 = v6 == 1;
+        if v6 && !host.has("proc/net/if_inet6") {
+            continue;
+        }
+        let jump = !on_mangle(host, family, "-C", &JUMP)?.status.success();
+        let restore = format!("{family}-restore");
+        let rules = guard.xtables(v6, jump);
+        let output = program(host, &restore, &["--noflush", "-w"], &rules)?;
+        if !output.status.success() {
+            return Err(Failure::new(
+                Exit::Unsupported,
+                format!("{restore} did not take the rules, and nothing was changed for its family"),
+            )
+            .next("see that the kernel has the modules xt_TCPOPTSTRIP and xt_comment")
+            .program_log("iptables", complaint(&output)));
+        }
     }
-    child.wait_with_output()
+    Ok(())
 }
 
-fn no_nft(host: &Host, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Failure::new(Exit::Unsupported, "the program nft is not installed").next(format!(
-            "{}; or load what `toa-cli guard print` prints by other means",
-            Family::of(host).install(Piece::Nft)
-        ));
+/// Removes the guard of iptables where there is one: listing alone would have the kernel load its
+/// tables.
+fn remove_iptables(host: &Host) -> Result<(), Failure> {
+    for (v6, family) in IPTABLES.into_iter().enumerate() {
+        if !host.has_iptables_guard(v6 == 1) {
+            continue;
+        }
+        for (action, rest) in [
+            ("-D", &JUMP[..]),
+            ("-F", &[CHAIN, "-w"]),
+            ("-X", &[CHAIN, "-w"]),
+        ] {
+            let output = on_mangle(host, family, action, rest)?;
+            if !output.status.success() {
+                return Err(Failure::new(
+                    Exit::Unhealthy,
+                    format!("{family} did not remove the guard's chain"),
+                )
+                .next(format!("{family} -t mangle -S, for what else leads there"))
+                .program_log("iptables", complaint(&output)));
+            }
+        }
     }
-    Failure::new(Exit::Unhealthy, format!("nft cannot be run: {error}"))
+    Ok(())
 }
+
+fn on_mangle(
+    host: &Host,
+    family: &'static str,
+    action: &str,
+    rest: &[&str],
+) -> Result<Finished, Failure> {
+    let args = [&["-t", "mangle", action], rest].concat();
+    program(host, family, &args, "")
+}
+
+fn complaint(output: &Finished) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Runs a program and gives it `input`.
+fn program(host: &Host, name: &str, args: &[&str], input: &str) -> Result<Finished, Failure> {
+    // Service managers and containers may leave the sbin folders out.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let run = || {
+        let mut child = Command::new(name)
+            .args(args)
+            .env("PATH", &path)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // Where it ends without reading, its stderr says why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        child.wait_with_output()
+    };
+    run().map_err(|error| no_program(host, name, &error))
+}
+
+fn no_program(host: &Host, name: &str, error: &io::Error) -> Failure {
+    if error.kind() != io::ErrorKind::NotFound {
+        return Failure::new(Exit::Unhealthy, format!("{name} cannot be run: {error}"));
+    }
+    let failure = Failure::new(
+        Exit::Unsupported,
+        format!("the program {name} is not installed"),
+    );
+    let distribution = Family::of(host);
+    if name == "nft" {
+        failure.next(format!(
+            "{}; or load what `toa-cli guard print` prints by other means",
+            distribution.install(Piece::Nft)
+        ))
+    } else {
+        failure.next(distribution.install(Piece::Iptables))
+    }
+}
+
+const BY_IPTABLES: &str = "toa-cli guard install --by iptables";
 
 /// What nft's complaint means.
 fn explain(complaint: &str) -> Failure {
@@ -304,17 +422,14 @@ fn explain(complaint: &str) -> Failure {
             Exit::Unsupported,
             "this nft does not know `reset tcp option`, which takes an option out",
         )
-        .next("install nftables 1.0.2 or newer");
+        .next(format!("install nftables 1.0.2 or newer, or {BY_IPTABLES}"));
     }
     if any(&["not supported", "Could not process rule: No such file"]) {
         return Failure::new(
             Exit::Unsupported,
-            "this kernel's nftables cannot take a TCP option out of a segment (Linux 5.18 and newer can)",
+            "this kernel's nftables cannot take a TCP option out of a segment (Linux 5.18 can, and late 5.10)",
         )
-        .next(
-            "iptables can, in its table mangle, chain PREROUTING: -j RETURN for each trusted source, then \
-             -p tcp -j TCPOPTSTRIP --strip-options 200,253,254; ip6tables likewise",
-        );
+        .next(BY_IPTABLES);
     }
     Failure::new(
         Exit::Unhealthy,
@@ -341,7 +456,12 @@ mod tests {
 
     fn rules(guard: Option<&str>, source_nat: bool) -> Result<Rules, i32> {
         let guard = guard.map(str::to_owned);
-        Ok(Rules { guard, source_nat })
+        let by_nft = guard.is_some();
+        Ok(Rules {
+            guard,
+            by_nft,
+            source_nat,
+        })
     }
 
     #[test]
