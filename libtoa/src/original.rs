@@ -39,6 +39,8 @@ pub enum Segment {
     Syn,
     /// The segment that completed the handshake.
     Ack,
+    /// One of the first data segments behind it (with the module's parameter `first_data` on).
+    Data,
     /// One that this version of the library has no name for, by its number in the uapi header.
     Other(u8),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Segment {
         match self {
             Self::Syn => f.pad("syn"),
             Self::Ack => f.pad("ack"),
+            Self::Data => f.pad("data"),
             Self::Other(number) => write!(f, "segment-{number}"),
         }
     }
@@ -105,6 +108,7 @@ fn decode(answer: &toa_original) -> Option<Original> {
         segment: match answer.segment.into() {
             uapi::TOA_SEGMENT_SYN => Segment::Syn,
             uapi::TOA_SEGMENT_ACK => Segment::Ack,
+            uapi::TOA_SEGMENT_DATA => Segment::Data,
             _ => Segment::Other(answer.segment),
         },
         kind: answer.kind,

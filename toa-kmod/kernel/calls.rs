@@ -138,7 +138,7 @@ pub(super) unsafe extern "C" fn toa_rust_child(
     };
     // SAFETY: The caller gives an area of that length.
     let options = unsafe { slice::from_raw_parts(options, len) };
-    if policy::is_silent(options) && !state.syns.ever() {
+    if policy::is_silent(options) && !state.syns.ever() && !state.first_data.is_on() {
         state.stats.count(Counter::ChildNoToa);
         return;
     }
@@ -158,7 +158,7 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     let waiting = state.syns.waiting();
     let ack = read(state, options, Segment::Ack).toa;
     if ack.is_none() && waiting.is_none() {
-        state.stats.count(Counter::ChildNoToa);
+        nameless(state, child);
         return;
     }
 
@@ -183,7 +183,7 @@ fn introduce(
         state.stats.count_seen(Segment::Ack, toa.row);
     }
     let Some((toa, segment)) = policy::choose(waited, ack) else {
-        state.stats.count(Counter::ChildNoToa);
+        nameless(state, sk);
         return;
     };
     // Also for what has waited: the source may be trusted no more.
@@ -191,13 +191,30 @@ fn introduce(
         state.stats.count(Counter::ChildNoToa);
         return;
     }
-    let origin = origin(&toa, segment);
-    if state.sessions.insert(sk as usize, flow, &origin) {
+    if keep(state, sk, flow, &toa, segment) {
         state.stats.count(Counter::ChildToa);
-        state.stats.count(Counter::Made);
-    } else {
-        state.stats.count(Counter::NoMemory);
     }
+}
+
+/// A new connection has no address, unless its first data bring one.
+fn nameless(state: &State, sk: *const sock) {
+    state.stats.count(Counter::ChildNoToa);
+    if state.first_data.is_on() && state.first_data.note(sk as usize) {
+        state.stats.count(Counter::FirstDataFull);
+    }
+}
+
+/// Keeps an address with its connection; whether there was memory for it.
+fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: &Toa, segment: Segment) -> bool {
+    let kept = state
+        .sessions
+        .insert(sk as usize, flow, &origin(toa, segment));
+    state.stats.count(if kept {
+        Counter::Made
+    } else {
+        Counter::NoMemory
+    });
+    kept
 }
 
 fn origin(toa: &Toa, segment: Segment) -> Origin {
@@ -288,6 +305,60 @@ fn complete_fast_open(state: &State, child: *const sock, flow: &toa_flow, option
     if let Some(now) = waiting {
         state.syns.take(flow, now);
     }
+}
+
+/// A segment has come for a connection that stands. Called while first data are read only.
+///
+/// # Safety
+///
+/// Called by the hook on `tcp_rcv_established`, with its arguments and the segment's option area.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_data(
+    sk: *const sock,
+    skb: *mut sk_buff,
+    options: *const u8,
+    len: usize,
+) {
+    // SAFETY: The hook is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    if state.first_data.awaits(sk as usize) {
+        // SAFETY: The caller gives an area of that length.
+        let options = unsafe { slice::from_raw_parts(options, len) };
+        // SAFETY: By this function's contract.
+        unsafe { data_may_speak(state, sk, skb, options) };
+    }
+}
+
+/// It is one of the first. Apart, so that the others do not save registers for it.
+///
+/// # Safety
+///
+/// As for [`toa_rust_data`].
+#[cold]
+#[inline(never)]
+unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, options: &[u8]) {
+    // SAFETY: The arguments are those of `tcp_rcv_established`, which has the socket locked.
+    if unsafe { shim::toa_shim_next_data(sk, skb) } == 0 {
+        return;
+    }
+    // SAFETY: As above.
+    if !policy::is_silent(options) && unsafe { shim::toa_shim_is_sound(skb) } != 0 {
+        if let Some(toa) = read(state, options, Segment::Data).toa {
+            state.first_data.forget(sk as usize);
+            let mut flow = toa_flow::default();
+            // SAFETY: The socket is locked.
+            unsafe { shim::toa_shim_child_flow(sk, &mut flow) };
+            // A segment that had to wait for the socket's owner comes in a task.
+            let _off = IrqsOff::new();
+            if believed(state, &flow) {
+                keep(state, sk, &flow, &toa, Segment::Data);
+            }
+            return;
+        }
+    }
+    state.first_data.pass(sk as usize);
 }
 
 /// A server asks.
@@ -494,6 +565,9 @@ pub(super) unsafe extern "C" fn toa_rust_disconnect(sk: *const sock) {
     // SAFETY: The hook is unregistered before the state goes.
     if let Some(state) = unsafe { state() } {
         state.sessions.leave(sk as usize);
+        if state.first_data.is_on() {
+            state.first_data.forget(sk as usize);
+        }
     }
 }
 
@@ -508,6 +582,9 @@ pub(super) unsafe extern "C" fn toa_rust_destroy(sk: *const sock) {
     let Some(state) = (unsafe { state() }) else {
         return;
     };
+    if state.first_data.is_on() {
+        state.first_data.forget(sk as usize);
+    }
     if state.sessions.remove(sk as usize) {
         state.stats.count(Counter::Freed);
     }

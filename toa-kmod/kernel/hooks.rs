@@ -57,12 +57,18 @@ pub(super) enum How {
 static ATTACHED: [AtomicU8; HOOKS.len()] = [const { AtomicU8::new(0) }; HOOKS.len()];
 
 /// The hooks, in the order in which they are shown.
-pub(super) const HOOKS: [u32; 4] = [
+pub(super) const HOOKS: [u32; 5] = [
     shim::TOA_HOOK_CONN_REQUEST,
     shim::TOA_HOOK_CHILD_PROCESS,
     shim::TOA_HOOK_DISCONNECT,
     shim::TOA_HOOK_CHECK_REQ,
+    shim::TOA_HOOK_RCV_ESTABLISHED,
 ];
+
+/// Whether `hook` serves a mode that may be off.
+pub(super) fn is_optional(hook: u32) -> bool {
+    hook == shim::TOA_HOOK_RCV_ESTABLISHED
+}
 
 /// The function that a hook watches.
 pub(super) fn hook_name(hook: u32) -> &'static str {
@@ -70,6 +76,7 @@ pub(super) fn hook_name(hook: u32) -> &'static str {
         shim::TOA_HOOK_CONN_REQUEST => "tcp_conn_request",
         shim::TOA_HOOK_CHILD_PROCESS => "tcp_child_process",
         shim::TOA_HOOK_CHECK_REQ => "tcp_check_req",
+        shim::TOA_HOOK_RCV_ESTABLISHED => "tcp_rcv_established",
         _ => "tcp_disconnect",
     }
 }

@@ -5,8 +5,9 @@
 //! [`calls`] is where the C callbacks enter: a SYN, a handshake's ACK, a new connection's first
 //! segment, a server's question, a socket that leaves its connection, a socket's end. [`hooks`]
 //! holds the registrations behind them, [`syn`] the addresses that wait for their connection,
-//! [`session`] the connections that have one, in a [`cache`], [`config`] what the node's owner has
-//! set, [`refused`] who was not believed, [`stats`] the counters, [`status`] what `/proc/net` shows.
+//! [`session`] the connections that have one, in a [`cache`], [`first_data`] those whose data are
+//! read, [`config`] what the node's owner has set, [`refused`] who was not believed, [`stats`] the
+//! counters, [`status`] what `/proc/net` shows.
 //! [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
@@ -16,6 +17,7 @@ mod calls;
 mod config;
 pub(crate) mod errno;
 mod guard;
+mod first_data;
 mod hooks;
 mod refused;
 mod seq;
@@ -56,6 +58,7 @@ struct State {
     syns: syn::Syns,
     config: config::Configs,
     refused: refused::RefusedSources,
+    first_data: first_data::FirstData,
 }
 
 impl State {
@@ -66,6 +69,7 @@ impl State {
             stats: stats::Stats::new()?,
             sessions: session::Sessions::new()?,
             syns: syn::Syns::new()?,
+            first_data: first_data::FirstData::new()?,
         })
     }
 }
@@ -121,6 +125,7 @@ pub(crate) struct Module {
     _sockopts: hooks::Sockopts,
     _status: hooks::ProcStatus,
     _stats: hooks::ProcStats,
+    _first_data: Option<EntryHook>,
     _conn_request: EntryHook,
     _check_req: EntryHook,
     _child_process: EntryHook,
@@ -159,6 +164,7 @@ impl Module {
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
         let check_req = EntryHook::register(shim::TOA_HOOK_CHECK_REQ, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
+        let first_data = Self::first_data(wish)?;
         hooks::refuse_silent_kprobes()?;
         let stats = hooks::ProcStats::register()?;
         let status = hooks::ProcStatus::register()?;
@@ -167,6 +173,7 @@ impl Module {
             _sockopts: sockopts,
             _status: status,
             _stats: stats,
+            _first_data: first_data,
             _conn_request: conn_request,
             _check_req: check_req,
             _child_process: child_process,
@@ -176,5 +183,18 @@ impl Module {
             _refill: refill,
             _state: state,
         })
+    }
+
+    /// Reads first data, if parameter `first_data` says so.
+    fn first_data(wish: HookParam) -> Result<Option<EntryHook>> {
+        // SAFETY: No preconditions.
+        if unsafe { shim::toa_shim_param_first_data() } == 0 {
+            return Ok(None);
+        }
+        // SAFETY: The caller has published the state, and goes on keeping it.
+        if let Some(state) = unsafe { state() } {
+            state.first_data.switch(true);
+        }
+        EntryHook::register(shim::TOA_HOOK_RCV_ESTABLISHED, wish).map(Some)
     }
 }

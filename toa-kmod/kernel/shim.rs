@@ -5,6 +5,7 @@ pub const TOA_HOOK_CONN_REQUEST: u32 = 0;
 pub const TOA_HOOK_CHILD_PROCESS: u32 = 1;
 pub const TOA_HOOK_DISCONNECT: u32 = 2;
 pub const TOA_HOOK_CHECK_REQ: u32 = 3;
+pub const TOA_HOOK_RCV_ESTABLISHED: u32 = 4;
 pub const TOA_TCP_SYN_SENT: u32 = 2;
 pub const TOA_TCP_SYN_RECV: u32 = 3;
 pub const TOA_TCP_CLOSE: u32 = 7;
@@ -121,11 +122,7 @@ unsafe extern "C" {
     pub fn toa_shim_seq_number(seq: *mut seq_file, value: __u64, width: __u32);
 }
 unsafe extern "C" {
-    pub fn toa_shim_syn_flow(
-        listener: *const sock,
-        syn: *mut sk_buff,
-        flow: *mut toa_flow,
-    );
+    pub fn toa_shim_syn_flow(listener: *const sock, syn: *mut sk_buff, flow: *mut toa_flow);
 }
 unsafe extern "C" {
     pub fn toa_shim_child_flow(child: *const sock, flow: *mut toa_flow);
@@ -151,6 +148,12 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_fastopen_seq(sk: *const sock, seq: *mut __u32) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_next_data(sk: *const sock, data: *const sk_buff) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_is_sound(skb: *mut sk_buff) -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_cache_new(name: *const __u8, bytes: __u32) -> *mut kmem_cache;
@@ -229,6 +232,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_param_trusted(text: *mut *const __u8) -> usize;
+}
+unsafe extern "C" {
+    pub fn toa_shim_param_first_data() -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;

@@ -40,6 +40,8 @@ pub(super) enum Counter {
     SynQuota,
     /// Options of sources that are not trusted.
     Untrusted,
+    /// Connections whose first data are not read, because others came.
+    FirstDataFull,
     /// Sessions made.
     Made,
     /// Sessions freed.
@@ -47,7 +49,7 @@ pub(super) enum Counter {
 }
 
 /// The rows of `/proc/net/toa_stats` that are one counter each.
-const ROWS: [(Counter, &str); 12] = [
+const ROWS: [(Counter, &str); 13] = [
     (Counter::ChildToa, "syn_recv_sock_toa"),
     (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
     (Counter::AskedOk, "getname_toa_ok"),
@@ -60,11 +62,12 @@ const ROWS: [(Counter, &str); 12] = [
     (Counter::SynTableFull, "syn_table_full"),
     (Counter::SynQuota, "syn_quota"),
     (Counter::Untrusted, "untrusted"),
+    (Counter::FirstDataFull, "first_data_full"),
 ];
 
 /// Where the counters of options seen begin.
 const SEEN: usize = Counter::Freed as usize + 1;
-const COUNTERS: usize = SEEN + 2 * LAYOUTS.len();
+const COUNTERS: usize = SEEN + 3 * LAYOUTS.len();
 
 /// A row's name is written this wide, and a column this wide, as classic modules do.
 const NAME_WIDTH: usize = 25;
@@ -139,12 +142,13 @@ impl Stats {
         for (counter, name) in ROWS {
             self.show_row(seq, Name::new().text(name), counter as usize);
         }
-        for segment in [Segment::Syn, Segment::Ack] {
+        for segment in [Segment::Syn, Segment::Ack, Segment::Data] {
             let mut row = 0;
             for layout in &LAYOUTS {
                 let name = match segment {
                     Segment::Syn => Name::new().text("syn_"),
                     Segment::Ack => Name::new().text("ack_"),
+                    Segment::Data => Name::new().text("data_"),
                 };
                 let name = name
                     .number(layout.kind.into())
@@ -196,6 +200,7 @@ fn seen(segment: Segment, row: usize) -> usize {
     match segment {
         Segment::Syn => SEEN.wrapping_add(row),
         Segment::Ack => (SEEN + LAYOUTS.len()).wrapping_add(row),
+        Segment::Data => (SEEN + 2 * LAYOUTS.len()).wrapping_add(row),
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn show(seq: &mut Seq, stats: &Stats) {
     seq.text("\nrust: ").text(backend::NAME).text("\n");
     for hook in hooks::HOOKS {
         let how = match hooks::attached(hook) {
+            None if hooks::is_optional(hook) => continue,
             Some(How::Ftrace) => "ftrace",
             Some(How::Kprobe) => "kprobe",
             None => "detached",

@@ -75,6 +75,7 @@ pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
         answer.segment = match origin.segment {
             Segment::Syn => uapi::TOA_SEGMENT_SYN as u8,
             Segment::Ack => uapi::TOA_SEGMENT_ACK as u8,
+            Segment::Data => uapi::TOA_SEGMENT_DATA as u8,
         };
     }
     answer

@@ -12,6 +12,8 @@ pub enum Segment {
     Syn,
     /// The segment that completes the handshake: a bare ACK, or one with data.
     Ack,
+    /// One of the first data segments behind that.
+    Data,
 }
 
 /// What one segment said.

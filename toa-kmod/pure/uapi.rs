@@ -7,6 +7,7 @@ pub const TOA_SO_ABI: u32 = 1414480129;
 pub const TOA_SEGMENT_NONE: u32 = 0;
 pub const TOA_SEGMENT_SYN: u32 = 1;
 pub const TOA_SEGMENT_ACK: u32 = 2;
+pub const TOA_SEGMENT_DATA: u32 = 3;
 pub const TOA_ORIGINAL_SIZE_V1: u32 = 48;
 pub const TOA_SO_GET_LOOKUP: u32 = 4096;
 pub type __u8 = ::core::ffi::c_uchar;

@@ -206,3 +206,25 @@ u8 toa_shim_fastopen_seq(const struct sock *sk, u32 *seq)
 	rcu_read_unlock();
 	return !!req;
 }
+
+/*
+ * Whether @data is the next data of @sk, which is locked: it begins where the
+ * last ended, and acknowledges what may be acknowledged (RFC 5961, section 5).
+ */
+u8 toa_shim_next_data(const struct sock *sk, const struct sk_buff *data)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u32 ack = TCP_SKB_CB(data)->ack_seq;
+
+	return data->len > tcp_hdrlen(data) &&
+	       (tcp_flag_word(tcp_hdr(data)) &
+		(TCP_FLAG_RST | TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_ACK &&
+	       TCP_SKB_CB(data)->seq == tp->rcv_nxt &&
+	       between(ack, tp->snd_una - tp->max_window, tp->snd_nxt);
+}
+
+/* tcp_rcv_established() itself looks at the checksum, later, and then need not. */
+u8 toa_shim_is_sound(struct sk_buff *skb)
+{
+	return !tcp_checksum_complete(skb);
+}

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Entry hooks on four functions, by ftrace or by kprobe. Both want objects
+ * Entry hooks on five functions, by ftrace or by kprobe. Both want objects
  * with static storage and a callback of C. The arguments used here are the
  * same from 5.4 to 7.x:
  *   tcp_conn_request(rsk_ops, af_ops, sk, skb)
  *   tcp_child_process(parent, child, skb)
  *   tcp_disconnect(sk, flags)
  *   tcp_check_req(sk, skb, req, fastopen, ...)
+ *   tcp_rcv_established(sk, skb)
  * The first two run with bottom halves disabled on the CPU that took the
  * segment; the third in a task, which may be preempted there, or in a bottom
- * half. So does the fourth for a Fast Open connection; for others it runs as
- * the first two.
+ * half. So do the fifth, and the fourth for a Fast Open connection; for others
+ * the fourth runs as the first two.
  */
 #include <linux/build_bug.h>
 #include <linux/ftrace.h>
@@ -37,6 +38,8 @@ static_assert(sizeof(tcp_disconnect((struct sock *)0, 0)));
 static_assert(sizeof(tcp_check_req((struct sock *)0, (struct sk_buff *)0,
 				   (struct request_sock *)0, true,
 				   TOA_CHECK_REQ_REST)));
+static_assert(__builtin_types_compatible_p(typeof(tcp_rcv_established),
+					   void (struct sock *, struct sk_buff *)));
 
 /*
  * The option area of a segment that TCP is working on: the whole header is in
@@ -66,6 +69,11 @@ static __always_inline void check_req(const struct sock *sk, const struct sk_buf
 				      const struct request_sock *req, u8 fastopen)
 {
 	toa_rust_request(sk, skb, req, options_of(skb), tcp_optlen(skb), fastopen);
+}
+
+static __always_inline void rcv_established(const struct sock *sk, struct sk_buff *skb)
+{
+	toa_rust_data(sk, skb, options_of(skb), tcp_optlen(skb));
 }
 
 #ifdef TOA_HAVE_FTRACE
@@ -100,6 +108,14 @@ static void notrace ftrace_check_req(unsigned long ip, unsigned long parent_ip,
 		  (const struct sk_buff *)toa_ftrace_argument(regs, 1),
 		  (const struct request_sock *)toa_ftrace_argument(regs, 2),
 		  (u8)toa_ftrace_argument(regs, 3));
+}
+
+static void notrace ftrace_rcv_established(unsigned long ip, unsigned long parent_ip,
+					   struct ftrace_ops *ops,
+					   struct toa_ftrace_regs *regs)
+{
+	rcv_established((const struct sock *)toa_ftrace_argument(regs, 0),
+			(struct sk_buff *)toa_ftrace_argument(regs, 1));
 }
 #endif
 
@@ -136,6 +152,14 @@ static int kprobe_check_req(struct kprobe *kprobe, struct pt_regs *regs)
 }
 NOKPROBE_SYMBOL(kprobe_check_req);
 
+static int kprobe_rcv_established(struct kprobe *kprobe, struct pt_regs *regs)
+{
+	rcv_established((const struct sock *)regs_get_kernel_argument(regs, 0),
+			(struct sk_buff *)regs_get_kernel_argument(regs, 1));
+	return 0;
+}
+NOKPROBE_SYMBOL(kprobe_rcv_established);
+
 static struct toa_hook {
 	char *name;
 #ifdef TOA_HAVE_FTRACE
@@ -163,6 +187,11 @@ static struct toa_hook {
 		.name = "tcp_check_req",
 		TOA_FTRACE_FUNC(ftrace_check_req)
 		.pre_handler = kprobe_check_req,
+	},
+	[TOA_HOOK_RCV_ESTABLISHED] = {
+		.name = "tcp_rcv_established",
+		TOA_FTRACE_FUNC(ftrace_rcv_established)
+		.pre_handler = kprobe_rcv_established,
 	},
 };
 

@@ -20,6 +20,14 @@ static char *trusted = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,12
 		       "169.254.0.0/16,fc00::/7,fe80::/10,::1";
 module_param(trusted, charp, 0444);
 MODULE_PARM_DESC(trusted, "sources whose options are believed, at load (toa-cli set changes them later): prefixes with commas between, any, or none (default: private, shared and local ranges)");
+static bool first_data;
+module_param(first_data, bool, 0444);
+MODULE_PARM_DESC(first_data, "read the first three data segments of a connection without an address, too (default: N; costs work for each segment of every connection)");
+
+u8 toa_shim_param_first_data(void)
+{
+	return first_data;
+}
 
 /* Strings go out with their length: a bare pointer would have Rust count. */
 size_t toa_shim_param_hook(const u8 **text)

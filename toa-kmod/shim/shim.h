@@ -30,6 +30,7 @@ struct sock;
 #define TOA_HOOK_CHILD_PROCESS	1	/* tcp_child_process(): a new connection's first segment */
 #define TOA_HOOK_DISCONNECT	2	/* tcp_disconnect(): a socket leaves its connection */
 #define TOA_HOOK_CHECK_REQ	3	/* tcp_check_req(): a segment before its connection stands */
+#define TOA_HOOK_RCV_ESTABLISHED 4	/* tcp_rcv_established(): a segment after; first_data=1 only */
 
 /* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
 #define TOA_TCP_SYN_SENT	2
@@ -114,6 +115,8 @@ __u8 toa_shim_dropped_ack(const struct sock *listener, const struct sk_buff *ack
 __u8 toa_shim_fastopen_ack(const struct sock *child, const struct sk_buff *ack,
 			   const struct request_sock *req, struct toa_flow *flow);
 __u8 toa_shim_fastopen_seq(const struct sock *sk, __u32 *seq);
+__u8 toa_shim_next_data(const struct sock *sk, const struct sk_buff *data);
+__u8 toa_shim_is_sound(struct sk_buff *skb);
 
 /* shim/kernel.c: macros and inline functions. */
 struct kmem_cache *toa_shim_cache_new(const __u8 *name, __u32 bytes);
@@ -141,6 +144,7 @@ __u32 toa_shim_next_cpu(__u32 cpu);
 /* shim/module.c: module_param() and MODULE_VERSION() are macros. */
 size_t toa_shim_param_hook(const __u8 **text);
 size_t toa_shim_param_trusted(const __u8 **text);
+__u8 toa_shim_param_first_data(void);
 size_t toa_shim_version(const __u8 **text);
 
 /* shim/bare.c, in the freestanding build only: the kernel crate has these. */
@@ -158,6 +162,8 @@ void toa_rust_child(const struct sock *child, __u8 state,
 void toa_rust_request(const struct sock *sk, const struct sk_buff *skb,
 		      const struct request_sock *req,
 		      const __u8 *options, size_t len, __u8 fastopen);
+void toa_rust_data(const struct sock *sk, struct sk_buff *skb,
+		   const __u8 *options, size_t len);
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, int name, void *user, int *len);

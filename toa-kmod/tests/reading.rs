@@ -6,7 +6,7 @@ use toa_kmod::pure::layout::{v4_mapped, v4_of, Address, Family, Format, Layout, 
 use toa_kmod::pure::packet::{Item, Options};
 use toa_kmod::pure::policy::{choose, is_silent, read, Reading, Segment};
 
-const SEGMENTS: [Segment; 2] = [Segment::Syn, Segment::Ack];
+const SEGMENTS: [Segment; 3] = [Segment::Syn, Segment::Ack, Segment::Data];
 const NOP: u8 = 1;
 const EOL: u8 = 0;
 

@@ -44,6 +44,7 @@
 #define TOA_SEGMENT_NONE	0	/* no address */
 #define TOA_SEGMENT_SYN		1	/* the client's SYN */
 #define TOA_SEGMENT_ACK		2	/* the segment that completed the handshake */
+#define TOA_SEGMENT_DATA	3	/* one of the first data segments (first_data=1) */
 
 /**
  * struct toa_original - the original address of a connection's client

@@ -184,6 +184,13 @@ pub(crate) const CASES: &[Case] = &[
         .live(10)
         .limit(Limit::Added(0.0)),
     Case::new(
+        "data-read",
+        "the same with first_data=1, on a connection whose client is known",
+        Node::data,
+    )
+    .live(10)
+    .parameters("first_data=1"),
+    Case::new(
         "ask",
         "getsockopt TOA_SO_ORIGINAL against getpeername",
         |node| node.asked(Ask::Original),

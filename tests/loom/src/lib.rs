@@ -20,6 +20,7 @@ mod sync {
 mod chain;
 mod current;
 mod last;
+mod few;
 mod locked;
 mod places;
 mod recent;

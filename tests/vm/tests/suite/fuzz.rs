@@ -209,6 +209,7 @@ fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<Soc
         let segment = match segment {
             Segment::Syn => libtoa::Segment::Syn,
             Segment::Ack => libtoa::Segment::Ack,
+            Segment::Data => libtoa::Segment::Data,
         };
         (client_of(&toa, family), toa.kind, toa.length, segment)
     });

@@ -17,7 +17,9 @@ use toa_cli::client::Client;
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::node::{PATIENCE, Sysctl};
-use toa_vm_tests::{Conn, Stats, World, accept, original, server_ip, sessions, sessions_become};
+use toa_vm_tests::{
+    Conn, Stats, World, accept, module, original, server_ip, sessions, sessions_become, settle,
+};
 
 use super::table::counter;
 
@@ -581,4 +583,163 @@ fn in_time_wait(peer: SocketAddr) -> bool {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields[2].ends_with(&format!(":{port:04X}")) && fields[3] == "06"
     })
+}
+
+/// Runs a test with the module loaded so, and without a session in the end.
+fn loaded_with(parameters: &str, work: impl FnOnce(&World) + Send) {
+    let _unloaded = module::Unloaded::now();
+    module::load(parameters).unwrap();
+    World::beside(work);
+    settle();
+}
+
+/// Sends data with these options, which the server reads.
+#[track_caller]
+fn data(conn: &mut Conn, options: &[u8]) {
+    conn.client.data_with(b"data", options).unwrap();
+    conn.server_reads(b"data");
+}
+
+#[test]
+fn the_first_three_data_segments_are_read_if_asked_for_and_no_more() {
+    for hook in ["", " hook=kprobe"] {
+        loaded_with(&format!("first_data=1{hook}"), |world| {
+            for family in Family::ALL {
+                let listener = world.listen(family);
+                let [(client, option), (_, later)] = [1, 2].map(|host| named(family, host));
+                let row = if family == Family::V4 {
+                    "data_200_8"
+                } else {
+                    "data_253_20"
+                };
+                for nth in 1..=4 {
+                    let mut conn = world.connect(family, &listener, &[], &[]);
+                    let before = Stats::read();
+                    for _ in 1..nth {
+                        data(&mut conn, &[]);
+                        // No data, so not one of them; and not read.
+                        conn.client.ack(&later).unwrap();
+                    }
+                    assert_eq!(Stats::read().since(&before), []);
+                    assert_eq!(told(&conn.stream), None);
+                    let before = Stats::read();
+                    data(&mut conn, &option);
+                    data(&mut conn, &later);
+                    let difference = Stats::read().since(&before);
+                    let answer = told(&conn.stream);
+                    if nth <= 3 {
+                        assert_eq!(difference, [(row, 1)], "in segment {nth}");
+                        assert_eq!(answer, Some((client, Segment::Data)));
+                    } else {
+                        assert_eq!(difference, [], "in segment {nth}");
+                        assert_eq!(answer, None);
+                    }
+                    conn.exchange();
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn data_of_a_connection_whose_client_is_known_are_not_read() {
+    loaded_with("first_data=1", |world| {
+        let listener = world.listen(Family::V4);
+        let [(early, option), (_, later)] = [1, 2].map(|host| named(Family::V4, host));
+        for (syn, ack, by) in [
+            (&option[..], &[][..], Segment::Syn),
+            (&[], &option, Segment::Ack),
+        ] {
+            let mut conn = world.connect(Family::V4, &listener, syn, ack);
+            let before = Stats::read();
+            data(&mut conn, &later);
+            assert_eq!(Stats::read().since(&before), []);
+            assert_eq!(told(&conn.stream), Some((early, by)));
+        }
+    });
+}
+
+/// Nor do they use up the three.
+#[test]
+fn data_with_wrong_numbers_or_a_wrong_checksum_are_not_believed() {
+    loaded_with("first_data=1", |world| {
+        for family in Family::ALL {
+            let listener = world.listen(family);
+            let [(client, option), (_, forged)] = [1, 66].map(|host| named(family, host));
+            let mut conn = world.connect(family, &listener, &[], &[]);
+            let before = Stats::read();
+            for (seq, ack) in [(100, 0), (u32::MAX, 0), (0, 1000), (0, 1 << 31)] {
+                let mut segment = conn.client.segment(Flags::ACK | Flags::PSH);
+                segment.seq = segment.seq.wrapping_add(seq);
+                segment.ack = segment.ack.wrapping_add(ack);
+                segment.options = forged.clone();
+                segment.payload = b"x".to_vec();
+                conn.client.send(&segment).unwrap();
+                assert_eq!(told(&conn.stream), None, "{seq} and {ack} off");
+            }
+            // So long that the kernel looks at the checksum late.
+            let mut segment = conn.client.segment(Flags::ACK | Flags::PSH);
+            segment.options = forged;
+            segment.payload = vec![b'x'; 200];
+            let mut packet = segment.to_packet().unwrap();
+            *packet.last_mut().unwrap() ^= 1;
+            world.link().send_packet(&packet).unwrap();
+            assert_eq!(told(&conn.stream), None, "with a wrong checksum");
+            let difference = Stats::read().since(&before);
+            assert_eq!(difference, [("getname_toa_empty", 5)]);
+
+            // More than a hundred, so that what came early does not stick out.
+            let long = [b'x'; 104];
+            conn.client.data_with(&long, &option).unwrap();
+            conn.server_reads(&long);
+            assert_eq!(told(&conn.stream), Some((client, Segment::Data)));
+        }
+    });
+}
+
+#[test]
+fn the_first_data_of_a_fast_open_connection_and_of_a_deferred_one_are_read() {
+    loaded_with("first_data=1", |world| {
+        for family in Family::ALL {
+            let (client, option) = named(family, 7);
+            let answer = Some((client, Segment::Data));
+            let (listener, _on) = fast_open(world, family);
+            let mut conn = half_open(world, family, &listener, &[]);
+            conn.client.ack(&[]).unwrap();
+            data(&mut conn, &option);
+            assert_eq!(told(&conn.stream), answer);
+
+            let listener = deferring(world, family);
+            let mut end = dropped(world, family, &listener, [&[], &[]], "TCPDeferAcceptDrop");
+            end.data(b"first").unwrap();
+            let mut conn = Conn::accepted(end, &listener);
+            conn.server_reads(b"first");
+            data(&mut conn, &option);
+            assert_eq!(told(&conn.stream), answer);
+        }
+    });
+}
+
+/// A socket gets the memory of one that died before its data came.
+#[test]
+fn whose_data_are_awaited_is_forgotten_with_the_socket() {
+    loaded_with("first_data=1", |world| {
+        let (_, option) = named(Family::V4, 66);
+        for _ in 0..32 {
+            let listener = world.listen(Family::V4);
+            drop(world.connect(Family::V4, &listener, &[], &[]));
+            drop(listener);
+            let peer = world.fresh_peer(Family::V4);
+            let (stream, mut end) = outgoing(world, Family::V4, peer, false);
+            end.recv().unwrap();
+            end.send(&end.segment(Flags::SYN | Flags::ACK)).unwrap();
+            end.seq = end.seq.wrapping_add(1);
+            end.recv().unwrap();
+            let before = Stats::read();
+            end.data_with(b"data", &option).unwrap();
+            assert_eq!(Stats::read().since(&before), []);
+            assert_eq!(told(&stream), None);
+            end.rst().unwrap();
+        }
+    });
 }

@@ -20,13 +20,14 @@ const CLASSIC: [&str; 6] = [
     "getname_toa_empty",
 ];
 
-const OURS: [&str; 18] = [
+const OURS: [&str; 24] = [
     "malformed",
     "duplicate",
     "dropped_no_memory",
     "syn_table_full",
     "syn_quota",
     "untrusted",
+    "first_data_full",
     "syn_200_8",
     "syn_254_8",
     "syn_253_20",
@@ -37,6 +38,11 @@ const OURS: [&str; 18] = [
     "ack_253_20",
     "ack_254_20",
     "ack_200_20",
+    "data_200_8",
+    "data_254_8",
+    "data_253_20",
+    "data_254_20",
+    "data_200_20",
     "hooks_missed",
     "sessions_live",
 ];
