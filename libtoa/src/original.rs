@@ -11,11 +11,11 @@ use crate::error::Error;
 use crate::sys;
 use crate::uapi::{self, toa_original};
 
-/// The client of a connection, as the load balancer's TOA option named it.
+/// The client of a connection, as the load balancer's TOA option named it, and where it connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Original {
-    /// The client's address and TCP port.
+    /// The client's address and TCP port; port 0 where the option carries none (28/7, 28/19).
     ///
     /// On an AF_INET6 socket an IPv4 client is `::ffff:a.b.c.d`, as `getpeername` gives it
     /// ([`std::net::IpAddr::to_canonical`] unwraps it). On an AF_INET socket an IPv6 client
@@ -29,6 +29,12 @@ pub struct Original {
     pub length: u8,
     /// The wire's end of the connection: what `getpeername` says.
     pub peer: SocketAddr,
+    /// The VIP: the load balancer's address that the client connected to, where the options carried
+    /// it; port 0 where they carried none (249/40). In the same form as `addr`.
+    pub vip: Option<SocketAddr>,
+    /// The VPC that the VIP is in, where the options carried it: their bytes, read as a number in
+    /// network byte order.
+    pub vpc_id: Option<u32>,
 }
 
 /// The segment of a connection that carried its client's address.
@@ -114,6 +120,9 @@ fn decode(answer: &toa_original) -> Option<Original> {
         kind: answer.kind,
         length: answer.length,
         peer,
+        vip: address(answer.vip_family, &answer.vip, answer.vip_port),
+        vpc_id: (u32::from(answer.flags) & uapi::TOA_FLAG_VPC_ID != 0)
+            .then(|| u32::from_be(answer.vpc_id)),
     })
 }
 
@@ -166,6 +175,32 @@ mod tests {
         assert_eq!(original.peer, "10.0.0.2:40312".parse().unwrap());
         assert_eq!(original.segment, Segment::Ack);
         assert_eq!((original.kind, original.length), (200, 8));
+        assert_eq!((original.vip, original.vpc_id), (None, None));
+    }
+
+    #[test]
+    fn vip_and_vpc() {
+        let client = toa_original {
+            family: libc::AF_INET as u8,
+            ..answer()
+        };
+        let original = decode(&toa_original {
+            flags: (uapi::TOA_FLAG_VIP | uapi::TOA_FLAG_VPC_ID) as u8,
+            vip_family: libc::AF_INET as u8,
+            vip_port: 443u16.to_be(),
+            vip: [198, 51, 100, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            vpc_id: 0x0102_0304u32.to_be(),
+            ..client
+        })
+        .expect("there is an address");
+        assert_eq!(original.vip, Some("198.51.100.1:443".parse().unwrap()));
+        assert_eq!(original.vpc_id, Some(0x0102_0304));
+        let zero = decode(&toa_original {
+            flags: uapi::TOA_FLAG_VPC_ID as u8,
+            ..client
+        })
+        .expect("there is an address");
+        assert_eq!((zero.vip, zero.vpc_id), (None, Some(0)));
     }
 
     #[test]

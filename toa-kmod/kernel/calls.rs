@@ -15,25 +15,30 @@ use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
 use super::stats::Counter;
+use super::syn::Waiting;
 use super::{state, status, State};
 use crate::pure::answer::{self, Origin, Peer, Refusal};
 use crate::pure::layout::{Family, Toa};
-use crate::pure::policy::{self, Reading, Segment};
+use crate::pure::policy::{self, Reading, Rows, Segment};
 use crate::pure::uapi;
 use crate::shared::places::Room;
 
 /// Reads a segment's options, and counts what they are.
 fn read(state: &State, options: &[u8], segment: Segment) -> Reading {
     let reading = judge(state, options, segment);
-    if let Some(toa) = &reading.toa {
-        state.stats.count_seen(segment, toa.row);
-    }
+    count_seen(state, segment, reading.rows);
     reading
+}
+
+fn count_seen(state: &State, segment: Segment, rows: Rows) {
+    for row in rows {
+        state.stats.count_seen(segment, row);
+    }
 }
 
 /// Reads a segment's options, and counts those that are no good.
 fn judge(state: &State, options: &[u8], segment: Segment) -> Reading {
-    let reading = policy::read(options, segment);
+    let reading = policy::read(&state.layouts, options, segment);
     state.stats.count_n(Counter::Malformed, reading.malformed);
     state.stats.count_n(Counter::Duplicate, reading.duplicates);
     reading
@@ -97,15 +102,20 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     let mut flow = toa_flow::default();
     // SAFETY: Both are the arguments of `tcp_conn_request`.
     unsafe { shim::toa_shim_syn_flow(listener, syn, &mut flow) };
-    keep_waiting(state, &flow, &toa, Segment::Syn);
+    let waiting = Waiting {
+        toa,
+        segment: Segment::Syn,
+        rows: Rows::default(),
+    };
+    keep_waiting(state, &flow, &waiting);
 }
 
-/// Keeps what a `segment` of `flow` carried until its connection comes, if its source may speak.
-fn keep_waiting(state: &State, flow: &toa_flow, toa: &Toa, segment: Segment) {
+/// Keeps what a segment of `flow` carried until its connection comes, if its source may speak.
+fn keep_waiting(state: &State, flow: &toa_flow, waiting: &Waiting) {
     if !believed(state, flow) {
         return;
     }
-    match state.syns.insert(flow, toa, segment) {
+    match state.syns.insert(flow, waiting) {
         Room::Free => {}
         Room::Oldest => state.stats.count(Counter::SynTableFull),
         Room::Quota => {
@@ -175,13 +185,14 @@ fn introduce(
     state: &State,
     sk: *const sock,
     flow: &toa_flow,
-    waited: Option<(Toa, Segment)>,
+    waited: Option<Waiting>,
     ack: Option<Toa>,
 ) {
     // An ACK that the kernel dropped may have come more than once, and is counted here, once.
-    if let (None, Some((toa, Segment::Ack))) = (&ack, &waited) {
-        state.stats.count_seen(Segment::Ack, toa.row);
+    if let (None, Some(waited)) = (&ack, &waited) {
+        count_seen(state, waited.segment, waited.rows);
     }
+    let waited = waited.map(|waited| (waited.toa, waited.segment));
     let Some((toa, segment)) = policy::choose(waited, ack) else {
         nameless(state, sk);
         return;
@@ -191,7 +202,7 @@ fn introduce(
         state.stats.count(Counter::ChildNoToa);
         return;
     }
-    if keep(state, sk, flow, &toa, segment) {
+    if keep(state, sk, flow, toa, segment) {
         state.stats.count(Counter::ChildToa);
     }
 }
@@ -205,25 +216,15 @@ fn nameless(state: &State, sk: *const sock) {
 }
 
 /// Keeps an address with its connection; whether there was memory for it.
-fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: &Toa, segment: Segment) -> bool {
-    let kept = state
-        .sessions
-        .insert(sk as usize, flow, &origin(toa, segment));
+fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: Toa, segment: Segment) -> bool {
+    let origin = Origin { toa, segment };
+    let kept = state.sessions.insert(sk as usize, flow, &origin);
     state.stats.count(if kept {
         Counter::Made
     } else {
         Counter::NoMemory
     });
     kept
-}
-
-fn origin(toa: &Toa, segment: Segment) -> Origin {
-    Origin {
-        client: toa.client,
-        segment,
-        kind: toa.kind,
-        length: toa.length,
-    }
 }
 
 /// A segment has come for a request: a handshake that has got no further than its SYN.
@@ -284,10 +285,16 @@ unsafe fn request_speaks(
         return;
     }
     // Counted when its connection comes, if it comes: see `introduce`.
-    let Some(toa) = judge(state, options, Segment::Ack).toa else {
+    let reading = judge(state, options, Segment::Ack);
+    let Some(toa) = reading.toa else {
         return;
     };
-    keep_waiting(state, &flow, &toa, Segment::Ack);
+    let waiting = Waiting {
+        toa,
+        segment: Segment::Ack,
+        rows: reading.rows,
+    };
+    keep_waiting(state, &flow, &waiting);
 }
 
 /// The ACK of a Fast Open connection, which was made of its SYN and does not pass
@@ -353,7 +360,7 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
             // A segment that had to wait for the socket's owner comes in a task.
             let _off = IrqsOff::new();
             if believed(state, &flow) {
-                keep(state, sk, &flow, &toa, Segment::Data);
+                keep(state, sk, &flow, toa, Segment::Data);
             }
             return;
         }
@@ -365,11 +372,12 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
 ///
 /// # Safety
 ///
-/// Called by `getsockopt` with a live socket, the user's buffer, and its length, which is in
-/// kernel memory. May sleep.
+/// Called by `getsockopt` with a live socket, whether the level is IPv6's, the user's buffer, and its
+/// length, which is in kernel memory. May sleep.
 #[no_mangle]
 pub(super) unsafe extern "C" fn toa_rust_getsockopt(
     sk: *const sock,
+    v6: u8,
     name: c_int,
     user: *mut c_void,
     len: *mut c_int,
@@ -380,10 +388,14 @@ pub(super) unsafe extern "C" fn toa_rust_getsockopt(
     };
     // SAFETY: By this function's contract.
     let mut buffer = unsafe { Buffer::new(user, len) };
+    let level = if v6 == 0 { Family::V4 } else { Family::V6 };
     let done = match name as u32 {
         uapi::TOA_SO_ABI => buffer.put(&uapi::TOA_ABI_VERSION, size_of::<u32>()),
         uapi::TOA_SO_ORIGINAL => original(state, sk, &mut buffer),
         uapi::TOA_SO_GET_LOOKUP => nat64(state, sk, &mut buffer),
+        name @ uapi::TOA_SO_GET_VS..=uapi::TOA_SO_GET_VS_HYBRID => {
+            virtual_server(state, sk, level, name, &mut buffer)
+        }
         _ => Err(Error::ENOPROTOOPT),
     };
     match done {
@@ -427,6 +439,16 @@ impl Buffer<'_> {
         *self.len = bytes as c_int;
         Ok(())
     }
+
+    /// Copies `answer`, a structure without padding, to `at` bytes behind the buffer's begin. The
+    /// length stays what the caller said.
+    fn put_at<T: Copy>(&mut self, at: usize, answer: &T) -> Result<(), Error> {
+        let to = self.user.wrapping_byte_add(at);
+        // SAFETY: `answer` is readable for its size; the user's pointer is checked by the call.
+        to_result(unsafe {
+            shim::toa_shim_copy_to_user(to, (answer as *const T).cast(), size_of::<T>() as _)
+        })
+    }
 }
 
 /// What a question is about.
@@ -461,22 +483,27 @@ fn is_connected(socket: &toa_socket) -> bool {
     socket.flow.peer_port != [0, 0] && !UNCONNECTED.contains(&socket.state.into())
 }
 
-/// What is known of the socket's connection, counted.
-fn look_up(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
-    match state.sessions.find(sk as usize, &socket.flow) {
+/// What is known of the socket's connection. Where that `lacks` what is asked for, it is counted as
+/// empty.
+#[inline(always)]
+fn look_up(
+    state: &State,
+    sk: *const sock,
+    socket: &toa_socket,
+    lacks: impl Fn(&Toa) -> bool,
+) -> Option<Origin> {
+    let origin = match state.sessions.find(sk as usize, &socket.flow) {
         Found::Origin(origin) => Some(origin),
         Found::Stale => {
             state.stats.count(Counter::AskedMismatch);
-            None
+            return None;
         }
-        Found::Nothing => {
-            let early = look_up_early(state, sk, socket);
-            if early.is_none() {
-                state.stats.count(Counter::AskedEmpty);
-            }
-            early
-        }
+        Found::Nothing => look_up_early(state, sk, socket),
+    };
+    if origin.as_ref().is_none_or(|origin| lacks(&origin.toa)) {
+        state.stats.count(Counter::AskedEmpty);
     }
+    origin
 }
 
 /// What is known of a Fast Open connection whose handshake is not complete: its SYN's address, which
@@ -492,8 +519,8 @@ fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<
         let now = state.syns.waiting();
         let waiting = now.and_then(|now| state.syns.peek(&flow, now));
         drop(off);
-        if let Some((toa, segment)) = waiting {
-            return Some(origin(&toa, segment));
+        if let Some(Waiting { toa, segment, .. }) = waiting {
+            return Some(Origin { toa, segment });
         }
     }
     // The handshake may have been completed meanwhile.
@@ -518,8 +545,8 @@ fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(
     if !is_connected(&socket) {
         return refuse(Error::ENOTCONN);
     }
-    let origin = look_up(state, sk, &socket);
-    if origin.is_some() {
+    let origin = look_up(state, sk, &socket, |toa| toa.client.is_none());
+    if matches!(&origin, Some(origin) if origin.toa.client.is_some()) {
         state.stats.count(Counter::AskedOk);
     }
     let answer = answer::original(&peer_of(&socket), origin.as_ref());
@@ -527,6 +554,7 @@ fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(
 }
 
 /// The order of the checks is part of the published behaviour.
+#[inline(never)]
 fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {
     let refuse = |error| {
         state.stats.count(Counter::AskedBypass);
@@ -543,15 +571,63 @@ fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), 
     if !is_connected(&socket) {
         return refuse(Error::ENOTCONN);
     }
-    let origin = look_up(state, sk, &socket);
+    let origin = look_up(state, sk, &socket, |toa| toa.client.is_none());
     match answer::nat64(&peer_of(&socket), origin.as_ref()) {
         Ok(answer) => {
             state.stats.count(Counter::AskedOk);
             buffer.put(&answer, size)
         }
-        // `look_up` has counted it.
-        Err(Refusal::Invalid) => Err(Error::EINVAL),
         Err(Refusal::Fault) => refuse(Error::EFAULT),
+        // `look_up` has counted it.
+        Err(Refusal::Invalid | Refusal::Unknown) => Err(Error::EINVAL),
+    }
+}
+
+/// Where the caller's own part of `TOA_SO_GET_VS4RDS` ends.
+const VS4RDS_HEAD: usize = 20;
+
+/// As published: only the buffer's length is looked at before what is known, never the socket's state.
+#[inline(never)]
+fn virtual_server(
+    state: &State,
+    sk: *const sock,
+    level: Family,
+    name: u32,
+    buffer: &mut Buffer<'_>,
+) -> Result<(), Error> {
+    let refuse = |error| {
+        state.stats.count(Counter::AskedBypass);
+        Err(error)
+    };
+    const VS: usize = size_of::<uapi::toa_vs>();
+    const HYBRID: usize = size_of::<uapi::toa_vs_hybrid>();
+    let (long_enough, here) = match name {
+        uapi::TOA_SO_GET_VS => (buffer.holds(VS), level == Family::V4),
+        uapi::TOA_SO_GET_VS4RDS => {
+            let exactly = usize::try_from(*buffer.len) == Ok(VS4RDS_HEAD + VS);
+            (exactly, level == Family::V4)
+        }
+        _ => (buffer.holds(HYBRID), true),
+    };
+    if !long_enough || !here {
+        return refuse(Error::EINVAL);
+    }
+    let socket = describe(sk);
+    let origin = look_up(state, sk, &socket, |toa| toa.vip.is_none());
+    let origin = origin.as_ref();
+    let put = match name {
+        uapi::TOA_SO_GET_VS => answer::vs(origin).map(|vs| buffer.put_at(0, &vs)),
+        uapi::TOA_SO_GET_VS4RDS => answer::vs(origin).map(|vs| buffer.put_at(VS4RDS_HEAD, &vs)),
+        _ => answer::vs_hybrid(level, origin).map(|vs| buffer.put_at(0, &vs)),
+    };
+    match put {
+        Ok(done) => {
+            state.stats.count(Counter::AskedOk);
+            done
+        }
+        Err(_) if origin.is_some_and(|origin| origin.toa.vip.is_some()) => refuse(Error::ESRCH),
+        // `look_up` has counted it.
+        Err(_) => Err(Error::ESRCH),
     }
 }
 
@@ -613,7 +689,9 @@ pub(super) unsafe extern "C" fn toa_rust_stats(seq: *mut seq_file) {
     // SAFETY: The file is removed before the state goes.
     if let Some(state) = unsafe { state() } {
         // SAFETY: By this function's contract.
-        state.stats.show(&mut unsafe { Seq::new(seq) });
+        state
+            .stats
+            .show(&mut unsafe { Seq::new(seq) }, &state.layouts);
     }
 }
 
@@ -627,6 +705,6 @@ pub(super) unsafe extern "C" fn toa_rust_status(seq: *mut seq_file) {
     // SAFETY: The file is removed before the state goes.
     if let Some(state) = unsafe { state() } {
         // SAFETY: By this function's contract.
-        status::show(&mut unsafe { Seq::new(seq) }, &state.stats);
+        status::show(&mut unsafe { Seq::new(seq) }, state);
     }
 }

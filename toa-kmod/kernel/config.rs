@@ -10,8 +10,8 @@ use core::ptr::NonNull;
 use super::errno::{Error, Result};
 use super::guard::InHook;
 use super::shim;
-use super::shim_text;
 use super::slice::Slice;
+use super::{parameter_refused, shim_text};
 use crate::backend::{self, Box};
 use crate::pure::text::Text;
 use crate::pure::trust::{self, Range, Refused, Trusted};
@@ -53,13 +53,7 @@ fn refused(refused: Refused<'_>) -> Error {
         .bytes(refused.entry.get(..48).unwrap_or(refused.entry))
         .text("\" ");
     let why = refused.why.show(why);
-    backend::log_error(ascii(&what), ascii(&why), 0);
-    Error::EINVAL
-}
-
-fn ascii<const N: usize>(text: &Text<N>) -> &str {
-    // SAFETY: A `Text` takes nothing but ASCII.
-    unsafe { core::str::from_utf8_unchecked(text.as_bytes()) }
+    parameter_refused(&what, &why)
 }
 
 /// The [`Config`] in force.

@@ -14,6 +14,7 @@ pub(crate) type Result<T = (), E = Error> = core::result::Result<T, E>;
 
 impl Error {
     // `include/uapi/asm-generic/errno.h`: these are the same on x86-64 and arm64.
+    pub(crate) const ESRCH: Self = Self(-3);
     pub(crate) const ENOMEM: Self = Self(-12);
     pub(crate) const EFAULT: Self = Self(-14);
     pub(crate) const EBUSY: Self = Self(-16);

@@ -8,7 +8,7 @@
 //! [`session`] the connections that have one, in a [`cache`], [`first_data`] those whose data are
 //! read, [`config`] what the node's owner has set, [`refused`] who was not believed, [`stats`] the
 //! counters, [`status`] what `/proc/net` shows.
-//! [`shim`] is generated from `shim/shim.h`.
+//! [`layouts`] is the set of options that are read. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
@@ -16,9 +16,10 @@ mod cache;
 mod calls;
 mod config;
 pub(crate) mod errno;
-mod guard;
 mod first_data;
+mod guard;
 mod hooks;
+mod layouts;
 mod refused;
 mod seq;
 mod session;
@@ -34,7 +35,9 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::backend::{self, Box};
-use errno::Result;
+use crate::pure::layout::Table;
+use crate::pure::text::Text;
+use errno::{Error, Result};
 use hooks::{EntryHook, HookParam};
 
 /// A text of the module's own: its version, or a parameter. These are set before the module's code
@@ -51,8 +54,20 @@ macro_rules! shim_text {
 }
 use shim_text;
 
+/// Says in the kernel log why a parameter is refused.
+fn parameter_refused<const M: usize, const N: usize>(what: &Text<M>, why: &Text<N>) -> Error {
+    // SAFETY: A `Text` takes nothing but ASCII.
+    let what = unsafe { core::str::from_utf8_unchecked(what.as_bytes()) };
+    // SAFETY: As above.
+    let why = unsafe { core::str::from_utf8_unchecked(why.as_bytes()) };
+    backend::log_error(what, why, 0);
+    Error::EINVAL
+}
+
 /// What every callback works on.
 struct State {
+    /// The set of layouts in force.
+    layouts: Table,
     stats: stats::Stats,
     sessions: session::Sessions,
     syns: syn::Syns,
@@ -62,8 +77,9 @@ struct State {
 }
 
 impl State {
-    fn new(config: config::Config) -> Result<Self> {
+    fn new(config: config::Config, layouts: Table) -> Result<Self> {
         Ok(Self {
+            layouts,
             config: config::Configs::new(config)?,
             refused: refused::RefusedSources::new(),
             stats: stats::Stats::new()?,
@@ -147,13 +163,15 @@ impl Module {
     pub(crate) fn load() -> Result<Self> {
         let wish = HookParam::read()?;
         let config = config::Config::read()?;
+        let layouts = layouts::read_parameter()?;
+        let layouts = layouts::read_parameter()?;
         hooks::refuse_preempt_rt()?;
 
         // On an error, locals go in the reverse of this order. That is the order of the fields above
         // but for the sockopts, which answer nothing before the end: they come early because another
         // module of this kind is found by them, before anything is watched and without the warning
         // that the kernel has for a file that is there already.
-        let state = State::new(config)
+        let state = State::new(config, layouts)
             .and_then(Published::new)
             .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();

@@ -20,7 +20,7 @@ use super::guard::IrqsOff;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::answer::Origin;
-use crate::pure::layout::{Address, Family};
+use crate::pure::layout::Toa;
 use crate::pure::policy::Segment;
 use crate::shared::chain::{self, Chain, Link};
 use crate::shared::spares::Spares;
@@ -37,20 +37,16 @@ const SPARES: usize = 64;
 struct Session {
     net: usize,
     peer: [u8; 16],
-    client: [u8; 16],
     peer_port: [u8; 2],
     local_port: [u8; 2],
-    client_port: [u8; 2],
-    family: Family,
+    toa: Toa,
     segment: Segment,
-    kind: u8,
-    length: u8,
     /// Whether the socket has left the connection. The session stays until the socket is destroyed,
     /// since the hook that sets this may be in no place to free anything.
     left: bool,
 }
 
-const _: () = assert!(size_of::<Link<Session>>() <= 80);
+const _: () = assert!(size_of::<Link<Session>>() <= 96);
 
 impl Session {
     fn is_of(&self, flow: &toa_flow) -> bool {
@@ -61,18 +57,13 @@ impl Session {
             && self.net == flow.net as usize
     }
 
+    #[inline(always)]
     fn origin(&self) -> Origin {
         #[cfg(toa_seed_oob)]
         self.seed_oob();
         Origin {
-            client: Address {
-                family: self.family,
-                port: self.client_port,
-                addr: self.client,
-            },
+            toa: self.toa,
             segment: self.segment,
-            kind: self.kind,
-            length: self.length,
         }
     }
 
@@ -130,14 +121,10 @@ impl Sessions {
         let session = Session {
             net: flow.net as usize,
             peer: flow.peer,
-            client: origin.client.addr,
             peer_port: flow.peer_port,
             local_port: flow.local_port,
-            client_port: origin.client.port,
-            family: origin.client.family,
+            toa: origin.toa,
             segment: origin.segment,
-            kind: origin.kind,
-            length: origin.length,
             left: false,
         };
         let session = Link::new(sk, session);
@@ -170,7 +157,9 @@ impl Sessions {
         bucket.with(sk, work)
     }
 
-    /// What is known of `sk`, whose connection is `flow`.
+    /// What is known of `sk`, whose connection is `flow`. Inlined, so that what is found goes from the
+    /// session into the answer and nowhere in between.
+    #[inline(always)]
     pub(super) fn find(&self, sk: usize, flow: &toa_flow) -> Found {
         self.with(sk, |session| {
             if session.is_of(flow) {

@@ -195,12 +195,7 @@ unsafe extern "C" {
     pub fn toa_shim_seconds() -> __u32;
 }
 unsafe extern "C" {
-    pub fn toa_shim_hash(
-        a: __u32,
-        b: __u32,
-        c: __u32,
-        key: *const ::core::ffi::c_ulong,
-    ) -> __u32;
+    pub fn toa_shim_hash(a: __u32, b: __u32, c: __u32, key: *const ::core::ffi::c_ulong) -> __u32;
 }
 unsafe extern "C" {
     pub fn toa_shim_random(to: *mut ::core::ffi::c_void, bytes: usize);
@@ -229,6 +224,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_param_hook(text: *mut *const __u8) -> usize;
+}
+unsafe extern "C" {
+    pub fn toa_shim_param_layouts(text: *mut *const __u8) -> usize;
 }
 unsafe extern "C" {
     pub fn toa_shim_param_trusted(text: *mut *const __u8) -> usize;

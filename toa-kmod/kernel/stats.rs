@@ -8,7 +8,7 @@ use core::mem::size_of;
 use super::errno::{Error, Result};
 use super::seq::Seq;
 use super::{hooks, shim};
-use crate::pure::layout::LAYOUTS;
+use crate::pure::layout::{Table, MAX_ROWS};
 use crate::pure::policy::Segment;
 use crate::pure::text::Text;
 
@@ -67,7 +67,7 @@ const ROWS: [(Counter, &str); 13] = [
 
 /// Where the counters of options seen begin.
 const SEEN: usize = Counter::Freed as usize + 1;
-const COUNTERS: usize = SEEN + 3 * LAYOUTS.len();
+const COUNTERS: usize = SEEN + 3 * MAX_ROWS;
 
 /// A row's name is written this wide, and a column this wide, as classic modules do.
 const NAME_WIDTH: usize = 25;
@@ -132,8 +132,8 @@ impl Stats {
         self.sum(Counter::Made as usize).saturating_sub(freed)
     }
 
-    /// Writes `/proc/net/toa_stats`.
-    pub(super) fn show(&self, seq: &mut Seq) {
+    /// Writes `/proc/net/toa_stats`; `layouts` is the set in force.
+    pub(super) fn show(&self, seq: &mut Seq, layouts: &Table) {
         seq.text(HEAD);
         for cpu in Cpus(0) {
             seq.text("CPU").number(cpu.into(), 1).text("       ");
@@ -144,7 +144,7 @@ impl Stats {
         }
         for segment in [Segment::Syn, Segment::Ack, Segment::Data] {
             let mut row = 0;
-            for layout in &LAYOUTS {
+            for layout in layouts.rows() {
                 let name = match segment {
                     Segment::Syn => Name::new().text("syn_"),
                     Segment::Ack => Name::new().text("ack_"),
@@ -194,13 +194,13 @@ impl Drop for Stats {
     }
 }
 
-/// The index of the counter for the layout `row` seen in `segment`; `row` is one of the table's.
+/// The index of the counter for the layout `row` seen in `segment`; `row` is one of a table's.
 fn seen(segment: Segment, row: usize) -> usize {
-    let row = row.min(LAYOUTS.len() - 1);
+    let row = row.min(MAX_ROWS - 1);
     match segment {
         Segment::Syn => SEEN.wrapping_add(row),
-        Segment::Ack => (SEEN + LAYOUTS.len()).wrapping_add(row),
-        Segment::Data => (SEEN + 2 * LAYOUTS.len()).wrapping_add(row),
+        Segment::Ack => (SEEN + MAX_ROWS).wrapping_add(row),
+        Segment::Data => (SEEN + 2 * MAX_ROWS).wrapping_add(row),
     }
 }
 

@@ -4,13 +4,12 @@
 
 use super::hooks::{self, How};
 use super::seq::Seq;
-use super::stats::Stats;
-use super::{shim, shim_text};
+use super::{layouts, shim, shim_text, State};
 use crate::backend;
 use crate::pure::uapi;
 
 /// Writes the file.
-pub(super) fn show(seq: &mut Seq, stats: &Stats) {
+pub(super) fn show(seq: &mut Seq, state: &State) {
     seq.text("version: ").bytes(shim_text!(toa_shim_version));
     seq.text("\nabi: ").number(uapi::TOA_ABI_VERSION.into(), 1);
     seq.text("\nrust: ").text(backend::NAME).text("\n");
@@ -31,5 +30,9 @@ pub(super) fn show(seq: &mut Seq, stats: &Stats) {
     }
     // A tracepoint calls every probe, every time.
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
-    seq.text("sessions: ").number(stats.live(), 1).text("\n");
+    seq.text("layouts: ");
+    layouts::show(seq, &state.layouts);
+    seq.text("\nsessions: ")
+        .number(state.stats.live(), 1)
+        .text("\n");
 }

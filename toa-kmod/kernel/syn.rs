@@ -18,7 +18,7 @@ use super::errno::Result;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::layout::Toa;
-use crate::pure::policy::Segment;
+use crate::pure::policy::{Rows, Segment};
 use crate::shared::places::{Key, Places, Room};
 use crate::shared::recent::Recent;
 
@@ -54,7 +54,16 @@ impl Key for toa_flow {
     }
 }
 
-type Bucket = Places<toa_flow, (Toa, Segment), WAYS, LIFETIME>;
+/// What waits for its connection.
+#[derive(Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) toa: Toa,
+    pub(super) segment: Segment,
+    /// Of a dropped ACK: the rows of the options that are counted when its connection comes.
+    pub(super) rows: Rows,
+}
+
+type Bucket = Places<toa_flow, Waiting, WAYS, LIFETIME>;
 
 const _: () = assert!(BUCKETS * size_of::<Bucket>() <= 1 << 20);
 
@@ -92,25 +101,25 @@ impl Syns {
         self.buckets.get(hash as usize & (BUCKETS - 1))
     }
 
-    /// Keeps what a `segment` of `flow` carried, in place of what an earlier one did; which fresh
+    /// Keeps what a segment of `flow` carried, in place of what an earlier one did; which fresh
     /// address of another connection had to make room for it.
-    pub(super) fn insert(&self, flow: &toa_flow, toa: &Toa, segment: Segment) -> Room {
+    pub(super) fn insert(&self, flow: &toa_flow, waiting: &Waiting) -> Room {
         let Some(bucket) = self.bucket(flow) else {
             return Room::Free;
         };
         // SAFETY: No preconditions.
         let now = unsafe { shim::toa_shim_seconds() };
         self.newest.note(now);
-        bucket.insert(flow, (*toa, segment), now)
+        bucket.insert(flow, *waiting, now)
     }
 
     /// Takes out what waits for `flow`.
-    pub(super) fn take(&self, flow: &toa_flow, now: u32) -> Option<(Toa, Segment)> {
+    pub(super) fn take(&self, flow: &toa_flow, now: u32) -> Option<Waiting> {
         self.bucket(flow)?.take(flow, now)
     }
 
     /// What waits for `flow`, and goes on waiting.
-    pub(super) fn peek(&self, flow: &toa_flow, now: u32) -> Option<(Toa, Segment)> {
+    pub(super) fn peek(&self, flow: &toa_flow, now: u32) -> Option<Waiting> {
         self.bucket(flow)?.peek(flow, now)
     }
 

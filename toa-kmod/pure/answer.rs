@@ -2,26 +2,22 @@
 
 //! What is known of a connection becomes the ABI's structures.
 
-use super::layout::{v4_of, Address, Family};
+use super::layout::{v4_of, Family, Toa};
 use super::policy::Segment;
-use super::uapi::{self, toa_nat64_peer, toa_original};
+use super::uapi::{self, toa_nat64_peer, toa_original, toa_vs, toa_vs_hybrid};
 
 /// AF_UNSPEC, AF_INET and AF_INET6 (`include/linux/socket.h`): the same on every architecture.
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// The client of a connection, and the option that told.
+/// What is known of a connection, and what told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// The client's address and port.
-    pub client: Address,
-    /// The segment that carried the option.
+    /// What the options told.
+    pub toa: Toa,
+    /// The segment that named the client; where none did, the one that named the rest.
     pub segment: Segment,
-    /// The option's kind on the wire.
-    pub kind: u8,
-    /// The option's length on the wire.
-    pub length: u8,
 }
 
 /// The wire's end of a connection, as the socket keeps it.
@@ -42,6 +38,8 @@ pub enum Refusal {
     Invalid,
     /// EFAULT.
     Fault,
+    /// ESRCH.
+    Unknown,
 }
 
 /// An address in the form that a socket of family `socket` speaks: family and 16 bytes.
@@ -55,6 +53,7 @@ fn spoken(socket: Family, family: Family, addr: &[u8; 16]) -> (u8, [u8; 16]) {
 }
 
 /// The answer to `TOA_SO_ORIGINAL`.
+#[inline(always)]
 pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
     let (peer_family, peer_addr) = spoken(peer.socket, peer.socket, &peer.addr);
     let mut answer = toa_original {
@@ -66,17 +65,29 @@ pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
         peer_addr,
         ..toa_original::default()
     };
-    if let Some(origin) = origin {
-        let client = &origin.client;
-        (answer.family, answer.addr) = spoken(peer.socket, client.family, &client.addr);
-        answer.port = u16::from_ne_bytes(client.port);
-        answer.kind = origin.kind;
-        answer.length = origin.length;
+    let Some(origin) = origin else {
+        return answer;
+    };
+    let toa = &origin.toa;
+    if let Some(client) = &toa.client {
+        (answer.family, answer.addr) = spoken(peer.socket, client.addr.family, &client.addr.addr);
+        answer.port = u16::from_ne_bytes(client.addr.port);
+        answer.kind = client.kind;
+        answer.length = client.length;
         answer.segment = match origin.segment {
             Segment::Syn => uapi::TOA_SEGMENT_SYN as u8,
             Segment::Ack => uapi::TOA_SEGMENT_ACK as u8,
             Segment::Data => uapi::TOA_SEGMENT_DATA as u8,
         };
+    }
+    if let Some(vip) = &toa.vip {
+        answer.flags |= uapi::TOA_FLAG_VIP as u8;
+        (answer.vip_family, answer.vip) = spoken(peer.socket, vip.family, &vip.addr);
+        answer.vip_port = u16::from_ne_bytes(vip.port);
+    }
+    if let Some(vpc_id) = toa.vpc_id {
+        answer.flags |= uapi::TOA_FLAG_VPC_ID as u8;
+        answer.vpc_id = u32::from_ne_bytes(vpc_id);
     }
     answer
 }
@@ -95,22 +106,68 @@ pub fn room(asked: i32, least: usize, whole: usize) -> Option<usize> {
 ///
 /// `Invalid` where the connection carried no address, `Fault` where it carried any other.
 pub fn nat64(peer: &Peer, origin: Option<&Origin>) -> Result<toa_nat64_peer, Refusal> {
-    match origin {
-        None => Err(Refusal::Invalid),
-        Some(origin) if peer.socket == Family::V4 && origin.client.family == Family::V6 => {
-            let word = |a, b, c, d| u32::from_ne_bytes([a, b, c, d]);
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = origin.client.addr;
-            Ok(toa_nat64_peer {
-                saddr: [
-                    word(a, b, c, d),
-                    word(e, f, g, h),
-                    word(i, j, k, l),
-                    word(m, n, o, p),
-                ],
-                sport: u16::from_ne_bytes(origin.client.port),
-                ..toa_nat64_peer::default()
-            })
-        }
-        Some(_) => Err(Refusal::Fault),
+    let Some(client) = origin.and_then(|origin| origin.toa.client) else {
+        return Err(Refusal::Invalid);
+    };
+    if peer.socket != Family::V4 || client.addr.family != Family::V6 {
+        return Err(Refusal::Fault);
     }
+    let word = |a, b, c, d| u32::from_ne_bytes([a, b, c, d]);
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = client.addr.addr;
+    Ok(toa_nat64_peer {
+        saddr: [
+            word(a, b, c, d),
+            word(e, f, g, h),
+            word(i, j, k, l),
+            word(m, n, o, p),
+        ],
+        sport: u16::from_ne_bytes(client.addr.port),
+        ..toa_nat64_peer::default()
+    })
+}
+
+/// The answer to `TOA_SO_GET_VS` and `TOA_SO_GET_VS4RDS`, which have room for an IPv4 VIP alone.
+///
+/// # Errors
+///
+/// `Unknown` where the connection carried none.
+pub fn vs(origin: Option<&Origin>) -> Result<toa_vs, Refusal> {
+    let toa = origin.map(|origin| &origin.toa).ok_or(Refusal::Unknown)?;
+    let vip = toa.vip.as_ref().ok_or(Refusal::Unknown)?;
+    if vip.family != Family::V4 {
+        return Err(Refusal::Unknown);
+    }
+    let vaddr = v4_of(&vip.addr).ok_or(Refusal::Unknown)?;
+    Ok(toa_vs {
+        // Handed out as it came, as vtoa does.
+        vid: u32::from_ne_bytes(toa.vpc_id.unwrap_or_default()),
+        vaddr: u32::from_ne_bytes(vaddr),
+        vport: u16::from_ne_bytes(vip.port),
+        ..toa_vs::default()
+    })
+}
+
+/// The answer to `TOA_SO_GET_VS_HYBRID`, asked at the level of `level`'s protocol. That of IPv6 tells
+/// IPv6 VIPs alone.
+///
+/// # Errors
+///
+/// `Unknown` where the connection carried none.
+pub fn vs_hybrid(level: Family, origin: Option<&Origin>) -> Result<toa_vs_hybrid, Refusal> {
+    let toa = origin.map(|origin| &origin.toa).ok_or(Refusal::Unknown)?;
+    let vip = toa.vip.as_ref().ok_or(Refusal::Unknown)?;
+    let id = toa.vpc_id.unwrap_or_default();
+    let (vaddr_af, vaddr) = spoken(vip.family, vip.family, &vip.addr);
+    let vid = match (level, vip.family) {
+        (Family::V6, Family::V4) => return Err(Refusal::Unknown),
+        (Family::V4, Family::V4) => u32::from_ne_bytes(id),
+        // The three bytes of 249/40 are a number in vtoa's hands, too.
+        (_, Family::V6) => u32::from_be_bytes(id),
+    };
+    Ok(toa_vs_hybrid {
+        vid,
+        vaddr,
+        vaddr_af: vaddr_af.into(),
+        vport: u16::from_ne_bytes(vip.port),
+    })
 }

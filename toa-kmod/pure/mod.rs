@@ -4,8 +4,9 @@
 //!
 //! An address travels through these files in one direction: [`packet`] walks the options,
 //! [`layout`] knows what the vendors put into them, [`policy`] says which of them counts, and
-//! [`answer`] turns what was kept into the ABI's structures ([`uapi`], generated). [`trust`] knows
-//! the sources that may speak, and [`text`] puts together what the kernel log says.
+//! [`answer`] turns what was kept into the ABI's structures ([`uapi`], generated). [`profile`] says
+//! which vendors' options are read, and [`trust`] knows the sources that may speak; [`text`] puts
+//! together what the kernel log says.
 //!
 //! Nothing here can panic: slices are taken apart by patterns and `get`, never by indexing.
 
@@ -15,6 +16,7 @@ pub mod answer;
 pub mod layout;
 pub mod packet;
 pub mod policy;
+pub mod profile;
 pub mod text;
 pub mod trust;
 #[allow(missing_docs, unreachable_pub, non_camel_case_types)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which option counts: of two in one segment the first, of two segments the later.
+//! Which option counts: of two in one segment that tell the same the first, of two segments the later.
 
-use super::layout::{decode, Toa, Verdict};
+use super::layout::{Carried, Table, Toa, Verdict};
 use super::packet::{Item, Options};
 
 /// The segments that are read.
@@ -16,12 +16,39 @@ pub enum Segment {
     Data,
 }
 
+/// Rows of a table, by their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rows(u16);
+
+const _: () = assert!(super::layout::MAX_ROWS <= u16::BITS as usize);
+
+impl Rows {
+    fn add(&mut self, row: u8) {
+        self.0 |= 1u16.wrapping_shl(row.into());
+    }
+}
+
+impl Iterator for Rows {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if self.0 == 0 {
+            return None;
+        }
+        let row = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        Some(row as u8)
+    }
+}
+
 /// What one segment said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// The first well-formed TOA option.
+    /// What its well-formed TOA options told.
     pub toa: Option<Toa>,
-    /// TOA options after the first, ignored.
+    /// The rows of those that told something new.
+    pub rows: Rows,
+    /// TOA options that told again what one before them had.
     pub duplicates: u32,
     /// Options ignored because their length cannot be right.
     pub malformed: u32,
@@ -34,37 +61,122 @@ pub fn is_silent(area: &[u8]) -> bool {
     Options::is_usual(area)
 }
 
-/// Reads the option area of one segment.
-pub fn read(area: &[u8], segment: Segment) -> Reading {
+/// The first option of each sort.
+#[derive(Default)]
+struct First<'a> {
+    client: Option<Carried<'a>>,
+    vip: Option<Carried<'a>>,
+    vpc_id: Option<Carried<'a>>,
+}
+
+impl<'a> First<'a> {
+    /// Takes what is new in `carried`; whether anything was, and whether anything was not.
+    #[inline(always)]
+    fn take(&mut self, carried: Carried<'a>) -> (bool, bool) {
+        let format = carried.layout.format;
+        let mut fresh = false;
+        let mut again = false;
+        let mut keep = |has: bool, place: &mut Option<Carried<'a>>| {
+            if has {
+                match place {
+                    Some(_) => again = true,
+                    None => {
+                        *place = Some(carried);
+                        fresh = true;
+                    }
+                }
+            }
+        };
+        keep(format.has_client(), &mut self.client);
+        keep(format.has_vip(), &mut self.vip);
+        keep(format.has_vpc_id(), &mut self.vpc_id);
+        (fresh, again)
+    }
+
+    /// Takes them apart.
+    fn toa(&self) -> Toa {
+        Toa {
+            client: self.client.as_ref().and_then(Carried::client),
+            vip: self.vip.as_ref().and_then(Carried::vip),
+            vpc_id: self.vpc_id.as_ref().and_then(Carried::vpc_id),
+        }
+    }
+}
+
+/// Reads the option area of one segment by the set of layouts in force.
+pub fn read(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
     let mut reading = Reading::default();
     if is_silent(area) {
         return reading;
     }
-    let mut first = None;
+    let mut only = None;
     for item in Options::new(area) {
         match item {
             Item::Option { kind, length, body } => {
-                match decode(kind, length, body, segment == Segment::Syn) {
+                match layouts.decode(kind, length, body, segment == Segment::Syn) {
                     Verdict::Foreign => {}
                     Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
-                    Verdict::Toa(carried) if first.is_none() => first = Some(carried),
-                    Verdict::Toa(_) => reading.duplicates = reading.duplicates.wrapping_add(1),
+                    Verdict::Toa(carried) if only.is_none() => only = Some(carried),
+                    Verdict::Toa(_) => return read_several(layouts, area, segment),
                 }
             }
             Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
         }
     }
     // Taken apart once, and not in the loop, which would carry every byte of it along.
-    reading.toa = first.and_then(|carried| carried.toa());
+    if let Some(carried) = only {
+        reading.rows.add(carried.row);
+        reading.toa = Some(carried.toa());
+    }
+    reading
+}
+
+/// The same, where there is more than one TOA option.
+#[cold]
+#[inline(never)]
+fn read_several(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
+    let mut reading = Reading::default();
+    let mut first = First::default();
+    for item in Options::new(area) {
+        match item {
+            Item::Option { kind, length, body } => {
+                match layouts.decode(kind, length, body, segment == Segment::Syn) {
+                    Verdict::Foreign => {}
+                    Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
+                    Verdict::Toa(carried) => {
+                        let (fresh, again) = first.take(carried);
+                        if fresh {
+                            reading.rows.add(carried.row);
+                        }
+                        if again {
+                            reading.duplicates = reading.duplicates.wrapping_add(1);
+                        }
+                    }
+                }
+            }
+            Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
+        }
+    }
+    reading.toa = Some(first.toa());
     reading
 }
 
 /// Of what waited for a connection (by its SYN, or an ACK that was dropped) and what the segment that
-/// completed its handshake carried, the one that counts, and its segment. A forwarder that writes
-/// into both may have learnt better in between, so the later one wins.
-pub fn choose<T>(waited: Option<(T, Segment)>, ack: Option<T>) -> Option<(T, Segment)> {
-    match ack {
-        Some(toa) => Some((toa, Segment::Ack)),
-        None => waited,
+/// completed its handshake carried, what counts, and the segment that named the client. A forwarder
+/// that writes into both may have learnt better in between, so the later one wins; what it leaves out
+/// stands.
+pub fn choose(waited: Option<(Toa, Segment)>, ack: Option<Toa>) -> Option<(Toa, Segment)> {
+    match (waited, ack) {
+        (waited, None) => waited,
+        (None, Some(ack)) => Some((ack, Segment::Ack)),
+        (Some((waited, segment)), Some(ack)) => {
+            let by_waited = ack.client.is_none() && waited.client.is_some();
+            let both = Toa {
+                client: ack.client.or(waited.client),
+                vip: ack.vip.or(waited.vip),
+                vpc_id: ack.vpc_id.or(waited.vpc_id),
+            };
+            Some((both, if by_waited { segment } else { Segment::Ack }))
+        }
     }
 }

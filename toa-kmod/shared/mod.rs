@@ -13,8 +13,8 @@
 
 pub(crate) mod chain;
 pub(crate) mod current;
-pub(crate) mod last;
 pub(crate) mod few;
+pub(crate) mod last;
 pub(crate) mod locked;
 pub(crate) mod places;
 pub(crate) mod recent;

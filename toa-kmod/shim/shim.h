@@ -143,6 +143,7 @@ __u32 toa_shim_next_cpu(__u32 cpu);
 
 /* shim/module.c: module_param() and MODULE_VERSION() are macros. */
 size_t toa_shim_param_hook(const __u8 **text);
+size_t toa_shim_param_layouts(const __u8 **text);
 size_t toa_shim_param_trusted(const __u8 **text);
 __u8 toa_shim_param_first_data(void);
 size_t toa_shim_version(const __u8 **text);
@@ -166,7 +167,7 @@ void toa_rust_data(const struct sock *sk, struct sk_buff *skb,
 		   const __u8 *options, size_t len);
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
-int toa_rust_getsockopt(const struct sock *sk, int name, void *user, int *len);
+int toa_rust_getsockopt(const struct sock *sk, __u8 v6, int name, void *user, int *len);
 void toa_rust_refill(void);
 void toa_rust_stats(struct seq_file *seq);
 void toa_rust_status(struct seq_file *seq);

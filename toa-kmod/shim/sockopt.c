@@ -3,6 +3,7 @@
  * getsockopt(IPPROTO_IP, ...) by nf_register_sockopt(), which wants static
  * objects with a callback. One table, PF_INET, serves AF_INET and AF_INET6
  * sockets alike: an AF_INET6 socket's IPPROTO_IP options are looked up there.
+ * Alibaba's calls may come at IPPROTO_IPV6 too, which is PF_INET6.
  *
  * nf_sockopt_find() takes a reference on the owner of every entry that it
  * passes, and gives up at one that is being unloaded: with an owner set, a
@@ -15,6 +16,7 @@
  * not. (A kernel without CONFIG_TASKS_RCU has a macro of that name which waits
  * for less; preemptible kernels with kprobes or ftrace have it.)
  */
+#include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/netfilter.h>
 #include <linux/socket.h>
@@ -46,13 +48,23 @@ static noinline void seed_race(void)
 static void seed_race(void) {}
 #endif
 
-static int get(struct sock *sk, int name, void __user *user, int *len)
+static int ask(struct sock *sk, u8 v6, int name, void __user *user, int *len)
 {
 	seed_race();
 	/* Pairs with toa_shim_sockopt_open(). */
 	if (!smp_load_acquire(&live))
 		return -ENOPROTOOPT;
-	return toa_rust_getsockopt(sk, name, (void __force *)user, len);
+	return toa_rust_getsockopt(sk, v6, name, (void __force *)user, len);
+}
+
+static int get(struct sock *sk, int name, void __user *user, int *len)
+{
+	return ask(sk, 0, name, user, len);
+}
+
+static int get_v6(struct sock *sk, int name, void __user *user, int *len)
+{
+	return ask(sk, 1, name, user, len);
 }
 
 static noinline int copy_sleeping(void __user *to, const void *from, unsigned long bytes)
@@ -66,7 +78,7 @@ static noinline int copy_sleeping(void __user *to, const void *from, unsigned lo
 	return ret;
 }
 
-/* For get() only. access_ok() and what follows are macros or inline. */
+/* For ask() only. access_ok() and what follows are macros or inline. */
 int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes)
 {
 	void __user *user = (void __user __force *)to;
@@ -80,46 +92,64 @@ int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes)
 	return left ? copy_sleeping(user, from, bytes) : 0;
 }
 
-static struct nf_sockopt_ops original = {
-	.pf		= PF_INET,
-	.get_optmin	= TOA_SO_ORIGINAL,
-	.get_optmax	= TOA_SO_ABI + 1,
-	.get		= get,
-	TOA_COMPAT_GET(get)
+/* The newest is found first, so what is asked most comes last. */
+static struct nf_sockopt_ops answered[] = {
+	{
+		.pf		= PF_INET6,
+		.get_optmin	= TOA_SO_GET_VS,
+		.get_optmax	= TOA_SO_GET_VS_HYBRID + 1,
+		.get		= get_v6,
+		TOA_COMPAT_GET(get_v6)
+	}, {
+		.pf		= PF_INET,
+		.get_optmin	= TOA_SO_GET_VS,
+		.get_optmax	= TOA_SO_GET_VS_HYBRID + 1,
+		.get		= get,
+		TOA_COMPAT_GET(get)
+	}, {
+		.pf		= PF_INET,
+		.get_optmin	= TOA_SO_GET_LOOKUP,
+		.get_optmax	= TOA_SO_GET_LOOKUP + 1,
+		.get		= get,
+		TOA_COMPAT_GET(get)
+	}, {
+		.pf		= PF_INET,
+		.get_optmin	= TOA_SO_ORIGINAL,
+		.get_optmax	= TOA_SO_ABI + 1,
+		.get		= get,
+		TOA_COMPAT_GET(get)
+	},
 };
 
-static struct nf_sockopt_ops lookup = {
-	.pf		= PF_INET,
-	.get_optmin	= TOA_SO_GET_LOOKUP,
-	.get_optmax	= TOA_SO_GET_LOOKUP + 1,
-	.get		= get,
-	TOA_COMPAT_GET(get)
-};
+static void forget(size_t registered)
+{
+	while (registered--)
+		nf_unregister_sockopt(&answered[registered]);
+}
 
 int toa_shim_sockopt_attach(void)
 {
-	int err = nf_register_sockopt(&lookup);
+	size_t i;
+	int err;
 
-	if (err)
-		return err;
-	/* The newest is found first. */
-	err = nf_register_sockopt(&original);
-	if (err) {
-		nf_unregister_sockopt(&lookup);
-		return err;
+	for (i = 0; i < ARRAY_SIZE(answered); i++) {
+		err = nf_register_sockopt(&answered[i]);
+		if (err) {
+			forget(i);
+			return err;
+		}
 	}
 	return 0;
 }
 
 void toa_shim_sockopt_open(void)
 {
-	/* Pairs with get(). */
+	/* Pairs with ask(). */
 	smp_store_release(&live, true);
 }
 
 /* Who is still on the way in or out is waited for by toa_shim_hook_quiesce(). */
 void toa_shim_sockopt_detach(void)
 {
-	nf_unregister_sockopt(&original);
-	nf_unregister_sockopt(&lookup);
+	forget(ARRAY_SIZE(answered));
 }

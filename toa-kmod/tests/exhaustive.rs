@@ -3,20 +3,21 @@
 
 mod oracle;
 
-use oracle::{hold, hold_walk};
+use oracle::{hold_walk, Set};
 
 /// The bytes of a TCP header that options may take.
 const AREA: usize = 40;
 
+fn option(kind: u8, length: u8) -> Vec<u8> {
+    let mut bytes = vec![kind, length];
+    // No two bytes alike, so that what is taken from the wrong place is something else.
+    bytes.extend((2..length).map(|at| kind ^ at.wrapping_mul(7)));
+    bytes
+}
+
 /// Every area of up to 40 bytes that is put together of these, whole or cut off at its end: one of
-/// each thing that the walk or the table tells apart, and of the lengths at which those change.
+/// each thing that the walk or the default table tells apart, and of the lengths at which those change.
 fn pieces() -> Vec<Vec<u8>> {
-    let option = |kind: u8, length: u8| {
-        let mut bytes = vec![kind, length];
-        // No two bytes alike, so that a client taken from the wrong place is another one.
-        bytes.extend((2..length).map(|at| kind ^ at.wrapping_mul(7)));
-        bytes
-    };
     let mut pieces = vec![
         vec![0],        // end of list
         vec![1],        // no operation
@@ -35,6 +36,8 @@ fn pieces() -> Vec<Vec<u8>> {
         option(200, 20),
         option(253, 20),
         option(254, 20),
+        option(202, 8),
+        option(201, 6),
         vec![254, 8, 0xf9, 0x89, 1, 2, 3, 4], // in a SYN, a Fast Open cookie,
         vec![254, 4, 0xf9, 0x89],             // and the wish for one
         vec![99, 255],                        // longer than any area
@@ -46,9 +49,9 @@ fn pieces() -> Vec<Vec<u8>> {
 }
 
 /// Goes through every sequence of pieces that begins with `area`; what does not fit is cut off.
-fn every_sequence(area: &mut Vec<u8>, pieces: &[Vec<u8>], deep: usize, seen: &mut u64) {
+fn every_sequence(set: &Set, area: &mut Vec<u8>, pieces: &[Vec<u8>], deep: usize, seen: &mut u64) {
     for syn in [false, true] {
-        hold(area, syn);
+        set.hold(area, syn);
     }
     *seen += 1;
     if deep == 0 || area.len() == AREA {
@@ -58,7 +61,7 @@ fn every_sequence(area: &mut Vec<u8>, pieces: &[Vec<u8>], deep: usize, seen: &mu
     for piece in pieces {
         let fits = piece.len().min(AREA - length);
         area.extend(&piece[..fits]);
-        every_sequence(area, pieces, deep - 1, seen);
+        every_sequence(set, area, pieces, deep - 1, seen);
         area.truncate(length);
     }
 }
@@ -66,8 +69,39 @@ fn every_sequence(area: &mut Vec<u8>, pieces: &[Vec<u8>], deep: usize, seen: &mu
 #[test]
 fn every_sequence_of_five_pieces() {
     let mut seen = 0;
-    every_sequence(&mut Vec::new(), &pieces(), 5, &mut seen);
+    every_sequence(
+        &Set::profile("tencent"),
+        &mut Vec::new(),
+        &pieces(),
+        5,
+        &mut seen,
+    );
     assert!(seen > 1_000_000, "{seen}");
+}
+
+/// Every sequence of three options of each profile, and of what they might be taken for.
+#[test]
+fn every_sequence_of_each_profile() {
+    for set in Set::every() {
+        let mut pieces: Vec<_> = set
+            .rows()
+            .iter()
+            .flat_map(|&(kind, length, _)| {
+                [
+                    option(kind, length),
+                    option(kind, length - 1),
+                    option(kind ^ 1, length),
+                ]
+            })
+            .collect();
+        pieces.extend([vec![1], vec![0], option(8, 10), option(28, 4)]);
+        pieces.push(vec![254, 8, 0xf9, 0x89, 1, 2, 3, 4]);
+        // Port 63881 in an option that is no cookie.
+        pieces.push([&[254, 16, 0xf9, 0x89][..], &option(254, 14)[2..]].concat());
+        let mut seen = 0;
+        every_sequence(&set, &mut Vec::new(), &pieces, 3, &mut seen);
+        assert!(seen > 1_000, "{seen}");
+    }
 }
 
 /// With the pieces that let a walk go on, to the area's very end.
@@ -78,7 +112,13 @@ fn every_full_area() {
         .filter(|piece| matches!(piece.len(), 7 | 8 | 10 | 19 | 20) || piece[0] == 0)
         .collect();
     let mut seen = 0;
-    every_sequence(&mut Vec::new(), &pieces, AREA, &mut seen);
+    every_sequence(
+        &Set::profile("tencent"),
+        &mut Vec::new(),
+        &pieces,
+        AREA,
+        &mut seen,
+    );
     assert!(seen > 10_000, "{seen}");
 }
 
@@ -99,33 +139,40 @@ fn every_arrangement_of_the_usual() {
         option(200, 8),
     ];
     let mut seen = 0;
-    every_sequence(&mut Vec::new(), &pieces, 7, &mut seen);
+    every_sequence(
+        &Set::profile("tencent"),
+        &mut Vec::new(),
+        &pieces,
+        7,
+        &mut seen,
+    );
     assert!(seen > 1_000_000, "{seen}");
 }
 
 /// Every raw area of up to nine bytes over the bytes that steer a walk.
 #[test]
 fn every_raw_area() {
-    fn go_on(area: &mut Vec<u8>, most: usize) {
+    fn go_on(set: &Set, area: &mut Vec<u8>, most: usize) {
         hold_walk(area);
         for syn in [false, true] {
-            hold(area, syn);
+            set.hold(area, syn);
         }
         if area.len() == most {
             return;
         }
         for byte in [0, 1, 2, 8, 254] {
             area.push(byte);
-            go_on(area, most);
+            go_on(set, area, most);
             area.pop();
         }
     }
-    go_on(&mut Vec::new(), 9);
+    go_on(&Set::profile("tencent"), &mut Vec::new(), 9);
 }
 
 /// One option of every kind and every length, in areas that hold it, just hold it, and just do not.
 #[test]
 fn every_kind_and_length() {
+    let sets = Set::every();
     for kind in 0..=255u8 {
         for length in 0..=255u8 {
             for room in [
@@ -147,8 +194,10 @@ fn every_kind_and_length() {
                     }
                 }
                 hold_walk(&area);
-                hold(&area, false);
-                hold(&area, true);
+                for set in &sets {
+                    set.hold(&area, false);
+                    set.hold(&area, true);
+                }
             }
         }
     }

@@ -8,8 +8,13 @@ pub const TOA_SEGMENT_NONE: u32 = 0;
 pub const TOA_SEGMENT_SYN: u32 = 1;
 pub const TOA_SEGMENT_ACK: u32 = 2;
 pub const TOA_SEGMENT_DATA: u32 = 3;
+pub const TOA_FLAG_VIP: u32 = 1;
+pub const TOA_FLAG_VPC_ID: u32 = 2;
 pub const TOA_ORIGINAL_SIZE_V1: u32 = 48;
 pub const TOA_SO_GET_LOOKUP: u32 = 4096;
+pub const TOA_SO_GET_VS: u32 = 1345;
+pub const TOA_SO_GET_VS4RDS: u32 = 1346;
+pub const TOA_SO_GET_VS_HYBRID: u32 = 1347;
 pub type __u8 = ::core::ffi::c_uchar;
 pub type __u16 = ::core::ffi::c_ushort;
 pub type __u32 = ::core::ffi::c_uint;
@@ -27,9 +32,15 @@ pub struct toa_original {
     pub port: __be16,
     pub peer_port: __be16,
     pub peer_family: __u8,
-    pub reserved: [__u8; 3usize],
+    pub flags: __u8,
+    pub reserved: [__u8; 2usize],
     pub addr: [__u8; 16usize],
     pub peer_addr: [__u8; 16usize],
+    pub vip: [__u8; 16usize],
+    pub vpc_id: __be32,
+    pub vip_port: __be16,
+    pub vip_family: __u8,
+    pub reserved2: __u8,
 }
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -37,4 +48,20 @@ pub struct toa_nat64_peer {
     pub saddr: [__be32; 4usize],
     pub sport: __be16,
     pub pad: [__u8; 2usize],
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct toa_vs {
+    pub vid: __u32,
+    pub vaddr: __be32,
+    pub vport: __be16,
+    pub pad: [__u8; 2usize],
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct toa_vs_hybrid {
+    pub vid: __u32,
+    pub vaddr: [__u8; 16usize],
+    pub vaddr_af: __u16,
+    pub vport: __be16,
 }

@@ -17,9 +17,15 @@ const size_t toa_original_layout[] = {
 	FIELD(toa_original, port),
 	FIELD(toa_original, peer_port),
 	FIELD(toa_original, peer_family),
+	FIELD(toa_original, flags),
 	FIELD(toa_original, reserved),
 	FIELD(toa_original, addr),
 	FIELD(toa_original, peer_addr),
+	FIELD(toa_original, vip),
+	FIELD(toa_original, vpc_id),
+	FIELD(toa_original, vip_port),
+	FIELD(toa_original, vip_family),
+	FIELD(toa_original, reserved2),
 };
 
 const size_t toa_nat64_peer_layout[] = {
@@ -27,4 +33,20 @@ const size_t toa_nat64_peer_layout[] = {
 	FIELD(toa_nat64_peer, saddr),
 	FIELD(toa_nat64_peer, sport),
 	FIELD(toa_nat64_peer, pad),
+};
+
+const size_t toa_vs_layout[] = {
+	sizeof(struct toa_vs), _Alignof(struct toa_vs),
+	FIELD(toa_vs, vid),
+	FIELD(toa_vs, vaddr),
+	FIELD(toa_vs, vport),
+	FIELD(toa_vs, pad),
+};
+
+const size_t toa_vs_hybrid_layout[] = {
+	sizeof(struct toa_vs_hybrid), _Alignof(struct toa_vs_hybrid),
+	FIELD(toa_vs_hybrid, vid),
+	FIELD(toa_vs_hybrid, vaddr),
+	FIELD(toa_vs_hybrid, vaddr_af),
+	FIELD(toa_vs_hybrid, vport),
 };

@@ -8,11 +8,13 @@ use toa_abi_tests as _;
 #[path = "../../../libtoa/src/uapi/bindings.rs"]
 mod uapi;
 
-use uapi::{toa_nat64_peer, toa_original};
+use uapi::{toa_nat64_peer, toa_original, toa_vs, toa_vs_hybrid};
 
 unsafe extern "C" {
-    static toa_original_layout: [usize; 26];
+    static toa_original_layout: [usize; 38];
     static toa_nat64_peer_layout: [usize; 8];
+    static toa_vs_layout: [usize; 10];
+    static toa_vs_hybrid_layout: [usize; 10];
 }
 
 macro_rules! layout {
@@ -31,11 +33,13 @@ fn original() {
     let c = unsafe { toa_original_layout };
     assert_eq!(
         layout!(toa_original: version, size, family, segment, kind, length, port, peer_port,
-            peer_family, reserved, addr, peer_addr),
+            peer_family, flags, reserved, addr, peer_addr, vip, vpc_id, vip_port, vip_family,
+            reserved2),
         c
     );
     // What version 1 promises, whatever is appended later.
     assert!(c[0] >= uapi::TOA_ORIGINAL_SIZE_V1 as usize);
+    assert_eq!(std::mem::offset_of!(toa_original, vip), 48);
     assert_eq!(uapi::TOA_ORIGINAL_SIZE_V1, 48);
     assert_eq!(std::mem::offset_of!(toa_original, port), 8);
     assert_eq!(std::mem::offset_of!(toa_original, addr), 16);
@@ -52,7 +56,20 @@ fn nat64_peer() {
 }
 
 #[test]
+fn virtual_servers() {
+    // SAFETY: Constant arrays of that length in src/layout.c.
+    let (v4, hybrid) = unsafe { (toa_vs_layout, toa_vs_hybrid_layout) };
+    assert_eq!(layout!(toa_vs: vid, vaddr, vport, pad), v4);
+    assert_eq!(layout!(toa_vs_hybrid: vid, vaddr, vaddr_af, vport), hybrid);
+    // The published structures: `__u32; __be32; __be16`, and `__u32; 16 bytes; __u16; __be16`.
+    assert_eq!((&v4[..2], &hybrid[..2]), (&[12, 4][..], &[24, 4][..]));
+}
+
+#[test]
 fn numbers() {
+    assert_eq!(uapi::TOA_SO_GET_VS, 64 + 1024 + 4 * 64 + 1);
+    assert_eq!(uapi::TOA_SO_GET_VS4RDS, uapi::TOA_SO_GET_VS + 1);
+    assert_eq!(uapi::TOA_SO_GET_VS_HYBRID, uapi::TOA_SO_GET_VS + 2);
     assert_eq!(uapi::TOA_SO_GET_LOOKUP, 4096);
     assert_eq!(uapi::TOA_SO_ORIGINAL.to_be_bytes(), *b"TOA\0");
     assert_eq!(uapi::TOA_SO_ABI.to_be_bytes(), *b"TOA\x01");

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original, room};
-use toa_kmod::pure::layout::{Address, Family, v4_mapped};
+use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original, room, vs, vs_hybrid};
+use toa_kmod::pure::layout::{Address, Client, Family, Toa, v4_mapped};
 use toa_kmod::pure::policy::Segment;
 use toa_kmod::pure::uapi::toa_original;
 
@@ -65,23 +65,44 @@ pub fn check(data: &[u8]) {
             kept(&mut bytes, v6)
         },
     };
-    let client_family = family(bytes.flag());
-    let client = Address {
-        family: client_family,
-        port: bytes.array(),
-        addr: kept(&mut bytes, client_family == Family::V6),
+    let place = |bytes: &mut Bytes<'_>| {
+        let family = family(bytes.flag());
+        Address {
+            family,
+            port: bytes.array(),
+            addr: kept(bytes, family == Family::V6),
+        }
     };
+    let client = place(&mut bytes);
+    let client_family = client.family;
+    let segment = if bytes.flag() {
+        Segment::Syn
+    } else {
+        Segment::Ack
+    };
+    let (kind, carried) = (bytes.byte(), bytes.byte());
+    let is_known = bytes.flag();
+    let asked = i32::from_le_bytes(bytes.array());
+    let least = usize::from(bytes.byte());
+    // What came later stands at the end, so that what was kept of old goes on meaning the same.
+    let has_vip = bytes.flag();
+    let vip = place(&mut bytes);
+    let vpc_id = bytes.flag().then(|| bytes.array());
+    let has_no_client = bytes.flag();
     let origin = Origin {
-        client,
-        segment: if bytes.flag() {
-            Segment::Syn
-        } else {
-            Segment::Ack
+        toa: Toa {
+            client: (!has_no_client).then_some(Client {
+                addr: client,
+                kind,
+                length: carried,
+            }),
+            vip: has_vip.then_some(vip),
+            vpc_id,
         },
-        kind: bytes.byte(),
-        length: bytes.byte(),
+        segment,
     };
-    let known = bytes.flag().then_some(&origin);
+    let known = is_known.then_some(&origin);
+    let named = known.filter(|_| !has_no_client);
 
     let client_port = u16::from_be_bytes(client.port);
     let client_addr = shown(socket_family, client_family, client.addr);
@@ -91,20 +112,26 @@ pub fn check(data: &[u8]) {
     );
 
     let answer = original(&peer, known);
-    assert_eq!(answer.reserved, [0; 3]);
+    assert_eq!((answer.reserved, answer.reserved2), ([0; 2], 0));
     let reply = bytes_of(&answer);
     assert_eq!(usize::from(answer.size), reply.len());
-    check_room(i32::from_le_bytes(bytes.array()), bytes.byte().into());
+    check_room(asked, least);
     let length = reply.len() as libc::socklen_t;
     let (heard, _) = answering(Reply::Bytes(reply, length), || libtoa::original(socket()));
     let heard = heard.expect("an answer of this ABI");
-    match known {
+    match named {
         None => assert_eq!(heard, None),
         Some(_) => {
             let heard = heard.expect("the client");
             assert_eq!(heard.addr, SocketAddr::new(client_addr, client_port));
             assert_eq!(heard.peer, peer_addr);
-            assert_eq!((heard.kind, heard.length), (origin.kind, origin.length));
+            assert_eq!((heard.kind, heard.length), (kind, carried));
+            let shown = SocketAddr::new(
+                shown(socket_family, vip.family, vip.addr),
+                u16::from_be_bytes(vip.port),
+            );
+            assert_eq!(heard.vip, has_vip.then_some(shown));
+            assert_eq!(heard.vpc_id, vpc_id.map(u32::from_be_bytes));
             let segment = match origin.segment {
                 Segment::Syn => libtoa::Segment::Syn,
                 Segment::Ack => libtoa::Segment::Ack,
@@ -115,17 +142,56 @@ pub fn check(data: &[u8]) {
 
     match nat64(&peer, known) {
         Ok(answer) => {
-            assert!(known.is_some());
+            assert!(named.is_some());
             assert_eq!((socket_family, client_family), (Family::V4, Family::V6));
             let words = answer.saddr.map(u32::to_ne_bytes);
             assert_eq!(words.as_flattened(), client.addr);
             assert_eq!(answer.sport.to_ne_bytes(), client.port);
             assert_eq!(answer.pad, [0; 2]);
         }
-        Err(Refusal::Invalid) => assert_eq!(known, None),
+        Err(Refusal::Invalid) => assert_eq!(named, None),
+        Err(Refusal::Unknown) => unreachable!("an error of other calls"),
         Err(Refusal::Fault) => {
-            assert!(known.is_some());
+            assert!(named.is_some());
             assert_ne!((socket_family, client_family), (Family::V4, Family::V6));
+        }
+    }
+
+    let told = known.filter(|_| has_vip).map(|_| vip);
+    let id: [u8; 4] = vpc_id.unwrap_or_default();
+    match vs(known) {
+        Ok(answer) => {
+            let vip = told.filter(|vip| vip.family == Family::V4).expect("a VIP");
+            assert_eq!(answer.vid.to_ne_bytes(), id);
+            assert_eq!(answer.vaddr.to_ne_bytes(), vip.addr[12..]);
+            assert_eq!(answer.vport.to_ne_bytes(), vip.port);
+            assert_eq!(answer.pad, [0; 2]);
+        }
+        Err(refusal) => {
+            assert_eq!(refusal, Refusal::Unknown);
+            assert!(told.is_none_or(|vip| vip.family == Family::V6));
+        }
+    }
+    for level in [Family::V4, Family::V6] {
+        match vs_hybrid(level, known) {
+            Ok(answer) => {
+                let vip = told.expect("a VIP");
+                assert_eq!(answer.vport.to_ne_bytes(), vip.port);
+                if vip.family == Family::V6 {
+                    assert_eq!((answer.vaddr_af, answer.vaddr), (10, vip.addr));
+                    assert_eq!(answer.vid.to_be_bytes(), id);
+                } else {
+                    assert_eq!((answer.vaddr_af, level), (2, Family::V4));
+                    assert_eq!(answer.vaddr[..4], vip.addr[12..]);
+                    assert_eq!(answer.vaddr[4..], [0; 12]);
+                    assert_eq!(answer.vid.to_ne_bytes(), id);
+                }
+            }
+            Err(refusal) => {
+                assert_eq!(refusal, Refusal::Unknown);
+                let out_of_place = |vip: Address| level == Family::V6 && vip.family == Family::V4;
+                assert!(told.is_none_or(out_of_place));
+            }
         }
     }
 }

@@ -13,26 +13,29 @@ mod bytes;
 mod kernel;
 pub mod layout;
 pub mod library;
+pub mod list;
 pub mod modinfo;
-#[allow(dead_code)]
 #[path = "../../../toa-kmod/tests/oracle/mod.rs"]
 mod oracle;
 pub mod reading;
 pub mod report;
 pub mod segment;
+pub mod table;
 pub mod trust;
 
 /// A target's `check`.
 pub type Check = fn(&[u8]);
 
 /// Every target by its name: that of its program, and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 8] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("answer", answer::check),
     ("layout", layout::check),
     ("library", library::check),
+    ("list", list::check),
     ("modinfo", modinfo::check),
     ("reading", reading::check),
     ("report", report::check),
     ("segment", segment::check),
     ("trust", trust::check),
+    ("table", table::check),
 ];

@@ -8,10 +8,10 @@ use libtoa::Error;
 use crate::bytes::Bytes;
 use crate::kernel::{Asked, Reply, answering, socket};
 
-/// `TOA_SO_ORIGINAL`, `TOA_SO_ABI` and the size of the answer's first version: `toa.h`.
+/// `TOA_SO_ORIGINAL`, `TOA_SO_ABI` and the size of the answer: `toa.h`.
 const ORIGINAL: i32 = 0x544f_4100;
 const ABI: i32 = 0x544f_4101;
-const SIZE: u32 = 48;
+const SIZE: u32 = 72;
 
 fn address(family: u8, addr: &[u8], port: &[u8]) -> Option<SocketAddr> {
     let port = u16::from_be_bytes([port[0], port[1]]);
@@ -83,6 +83,10 @@ pub fn check(data: &[u8]) {
                 Some(heard) => {
                     assert_eq!((Some(heard.addr), Some(heard.peer)), (client, peer));
                     assert_eq!([heard.kind, heard.length], answer[6..8]);
+                    let vip = address(answer[70], &answer[48..64], &answer[68..70]);
+                    assert_eq!(heard.vip, vip);
+                    let id = u32::from_be_bytes(answer[64..68].try_into().unwrap());
+                    assert_eq!(heard.vpc_id, (answer[13] & 2 != 0).then_some(id));
                     let number = match heard.segment {
                         libtoa::Segment::Syn => 1,
                         libtoa::Segment::Ack => 2,

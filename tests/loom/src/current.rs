@@ -10,8 +10,8 @@ use loom::sync::{Arc, RwLock, RwLockReadGuard};
 use loom::thread;
 
 use crate::every_order;
-use crate::shared::current::Reader;
 use crate::shared::current::Current;
+use crate::shared::current::Reader;
 
 /// Two halves that belong together. loom fails a test in which they are read while they are
 /// written, which is when they are made and when they are freed, and one in which they never are

@@ -19,8 +19,8 @@ mod sync {
 
 mod chain;
 mod current;
-mod last;
 mod few;
+mod last;
 mod locked;
 mod places;
 mod recent;

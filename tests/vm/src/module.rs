@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -190,9 +190,15 @@ pub fn assert_nothing_left() {
     }
     assert_eq!(hooked(), Vec::<String>::new(), "functions still hooked");
     let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
-    for name in [0x544f_4100, 0x544f_4101, 4096] {
+    for name in [0x544f_4100, 0x544f_4101, 4096, 1345, 1346, 1347] {
         let answer = sockopt::get(&any, libc::IPPROTO_IP, name, &mut [0; 48]);
         assert_eq!(answer, Err(Errno::ENOPROTOOPT), "option {name:#x}");
+    }
+    if let Ok(any) = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+        for name in [1345, 1346, 1347] {
+            let answer = sockopt::get(&any, libc::IPPROTO_IPV6, name, &mut [0; 48]);
+            assert_eq!(answer, Err(Errno::ENOPROTOOPT), "IPv6 option {name}");
+        }
     }
 }
 

@@ -3,11 +3,16 @@
 //! plain indexing, and with nothing of the module's own code. The exhaustive tests and the fuzz
 //! targets hold the module against it.
 
+// Each of its users takes a part.
+#![allow(dead_code)]
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use toa_kmod::pure::layout::{self, Family, Toa};
+use toa_kmod::pure::layout::{Address, Client, Family, Table, Toa};
 use toa_kmod::pure::packet::{Item, Options};
-use toa_kmod::pure::policy::{self, Segment};
+use toa_kmod::pure::policy::{self, Reading, Segment};
+use toa_kmod::pure::profile;
 
 /// One option, by where it lies in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,97 +47,290 @@ pub(crate) fn tokens(area: &[u8]) -> Vec<Token> {
     tokens
 }
 
-/// A client: kind and length of the option that named it, address and port.
-pub(crate) type Client = (u8, u8, IpAddr, u16);
+/// A row of a set: kind, length, and the layout's name.
+pub(crate) type Row = (u8, u8, &'static str);
+
+/// Every profile by its name.
+pub(crate) const PROFILES: [(&str, &[Row]); 8] = [
+    (
+        "tencent",
+        &[
+            (200, 8, "client-v4"),
+            (200, 20, "client-v6"),
+            (253, 20, "client-v6"),
+            (254, 8, "client-v4"),
+            (254, 20, "client-v6"),
+            (201, 6, "vpc-id"),
+            (202, 8, "vip-v4"),
+        ],
+    ),
+    (
+        "lvs",
+        &[
+            (200, 8, "client-v4"),
+            (253, 20, "client-v6"),
+            (254, 8, "client-v4"),
+        ],
+    ),
+    ("dpvs", &[(254, 8, "client-v4"), (254, 20, "client-v6")]),
+    (
+        "alibaba",
+        &[
+            (249, 40, "client-vip-vpc-v6"),
+            (250, 8, "vip-v4"),
+            (252, 20, "client-vip-vpc-v4"),
+            (253, 20, "client-v6"),
+            (254, 8, "client-v4"),
+        ],
+    ),
+    (
+        "alibaba-cdn",
+        &[(28, 7, "client-v4-noport"), (28, 19, "client-v6-noport")],
+    ),
+    ("huawei", &[(253, 20, "client-v6"), (254, 8, "client-v4")]),
+    (
+        "bytedance",
+        &[
+            (254, 8, "client-v4"),
+            (254, 16, "client-vip-v4"),
+            (254, 20, "client-v6"),
+        ],
+    ),
+    (
+        "ucloud",
+        &[
+            (200, 8, "client-v4"),
+            (252, 8, "client-v4"),
+            (253, 8, "client-v4"),
+        ],
+    ),
+];
+
+/// An address and a port.
+pub(crate) type Place = (IpAddr, u16);
+
+/// What one option, or several, told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The client, with kind and length of the option that named it.
+    pub(crate) client: Option<(u8, u8, Place)>,
+    /// The VIP.
+    pub(crate) vip: Option<Place>,
+    /// The VPC.
+    pub(crate) vpc_id: Option<[u8; 4]>,
+}
 
 /// What one option is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
-    /// It names a client.
-    Client(Client),
-    /// It ought to, and has a length of its own.
+    /// One of the set.
+    Ours(Told),
+    /// It ought to be, and has a length of its own.
     Broken,
     /// It is somebody else's.
     Foreign,
 }
 
-/// What the option is that consists of these bytes, kind and length among them.
-pub(crate) fn sort_of(option: &[u8], syn: bool) -> Sort {
-    let (kind, length) = (option[0], option.len());
-    if ![200, 253, 254].contains(&kind) {
-        return Sort::Foreign;
-    }
-    // Fast Open of the time before its RFC. No cookie is as long as an IPv6 client.
-    if syn && kind == 254 && length != 20 && option[2..].starts_with(&[0xf9, 0x89]) {
-        return Sort::Foreign;
-    }
-    let ip: IpAddr = match length {
-        8 if kind != 253 => {
-            let v4: [u8; 4] = option[4..8].try_into().unwrap();
-            v4.into()
-        }
-        20 => {
-            let v6: [u8; 16] = option[4..20].try_into().unwrap();
-            v6.into()
-        }
-        _ => return Sort::Broken,
-    };
-    let port = u16::from(option[2]) << 8 | u16::from(option[3]);
-    Sort::Client((kind, length as u8, ip, port))
+/// A set of layouts, in the words of this file and in the module's.
+pub(crate) struct Set {
+    rows: Vec<Row>,
+    /// The module's table.
+    pub(crate) table: Table,
 }
 
-/// What an area says: the client that counts, how many more there are, how many options are broken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+impl Set {
+    /// The profile of this name, which the module is given by its name.
+    pub(crate) fn profile(name: &str) -> Self {
+        let (_, rows) = PROFILES.iter().find(|(n, _)| *n == name).unwrap();
+        Self {
+            rows: rows.to_vec(),
+            table: profile::parse(name.as_bytes()).unwrap(),
+        }
+    }
+
+    /// Every profile.
+    pub(crate) fn every() -> Vec<Self> {
+        PROFILES
+            .iter()
+            .map(|(name, _)| Self::profile(name))
+            .collect()
+    }
+
+    /// A list of one's own; which the module may refuse.
+    pub(crate) fn list(rows: &[Row]) -> Option<Self> {
+        let entries = rows
+            .iter()
+            .map(|(kind, length, name)| format!("{kind}/{length}={name}"));
+        let text = entries.collect::<Vec<_>>().join(",");
+        Some(Self {
+            rows: rows.to_vec(),
+            table: profile::parse(text.as_bytes()).ok()?,
+        })
+    }
+
+    /// Its rows.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// What the option is that consists of these bytes, kind and length among them.
+    pub(crate) fn sort_of(&self, option: &[u8], syn: bool) -> Sort {
+        let (kind, length) = (option[0], option.len());
+        let row = self
+            .rows
+            .iter()
+            .find(|row| (row.0, usize::from(row.1)) == (kind, length));
+        // Fast Open of the time before its RFC. A client with this port is taken for it only where
+        // the whole option looks the same.
+        let cookie = syn && kind == 254 && option[2..].starts_with(&[0xf9, 0x89]);
+        if cookie && (row.is_none() || length == 8) {
+            return Sort::Foreign;
+        }
+        match row {
+            Some((.., name)) => Sort::Ours(told(name, option)),
+            // TCP's user time-out.
+            None if (kind, length) == (28, 4) => Sort::Foreign,
+            None if self.rows.iter().any(|row| row.0 == kind) => Sort::Broken,
+            None => Sort::Foreign,
+        }
+    }
+
+    /// What `area` says in a SYN, or in the segment that completes a handshake.
+    pub(crate) fn said(&self, area: &[u8], syn: bool) -> Said {
+        let mut said = Said::default();
+        for token in tokens(area) {
+            let Token::Whole(at, length) = token else {
+                said.broken += 1;
+                continue;
+            };
+            match self.sort_of(&area[at..at + length], syn) {
+                Sort::Ours(told) => said.hear(told, (area[at], length as u8)),
+                Sort::Broken => said.broken += 1,
+                Sort::Foreign => {}
+            }
+        }
+        said
+    }
+
+    /// Holds the module's reading of `area` against the one of this file.
+    pub(crate) fn hold(&self, area: &[u8], syn: bool) {
+        let segment = if syn { Segment::Syn } else { Segment::Ack };
+        let reading = policy::read(&self.table, area, segment);
+        assert_eq!(
+            self.said_by(&reading),
+            self.said(area, syn),
+            "{area:?} in {segment:?} by {:?}",
+            self.rows
+        );
+    }
+
+    fn said_by(&self, reading: &Reading) -> Said {
+        let row = |number: u8| self.table.rows()[usize::from(number)];
+        let rows = reading.rows.map(row);
+        Said {
+            told: reading.toa.as_ref().map(told_by).unwrap_or_default(),
+            rows: rows.map(|row| (row.kind, row.length)).collect(),
+            more: reading.duplicates,
+            broken: reading.malformed,
+        }
+    }
+}
+
+/// What an option of that layout tells: where the port lies, and the address from one byte to another.
+fn told(name: &str, option: &[u8]) -> Told {
+    let place = |port: Option<usize>, from: usize, to: usize| {
+        let ip: IpAddr = match to - from {
+            4 => <[u8; 4]>::try_from(&option[from..to]).unwrap().into(),
+            _ => <[u8; 16]>::try_from(&option[from..to]).unwrap().into(),
+        };
+        let port = port.map_or(0, |at| {
+            u16::from(option[at]) << 8 | u16::from(option[at + 1])
+        });
+        (ip, port)
+    };
+    let client = |place| Some((option[0], option.len() as u8, place));
+    let id = |at: usize| [option[at], option[at + 1], option[at + 2], option[at + 3]];
+    let mut told = Told::default();
+    match name {
+        "client-v4" => told.client = client(place(Some(2), 4, 8)),
+        "client-v6" => told.client = client(place(Some(2), 4, 20)),
+        "client-v4-noport" => told.client = client(place(None, 3, 7)),
+        "client-v6-noport" => told.client = client(place(None, 3, 19)),
+        "vip-v4" => told.vip = Some(place(Some(2), 4, 8)),
+        "vip-v6" => told.vip = Some(place(Some(2), 4, 20)),
+        "vpc-id" => told.vpc_id = Some(id(2)),
+        "client-vip-v4" => {
+            told.client = client(place(Some(2), 4, 8));
+            told.vip = Some(place(Some(10), 12, 16));
+        }
+        "client-vip-vpc-v4" => {
+            told.client = client(place(Some(2), 4, 8));
+            told.vpc_id = Some(id(8));
+            told.vip = Some(place(Some(16), 12, 16));
+        }
+        "client-vip-vpc-v6" => {
+            told.client = client(place(Some(2), 4, 20));
+            told.vpc_id = Some([0, option[20], option[21], option[22]]);
+            told.vip = Some(place(None, 24, 40));
+        }
+        other => panic!("no layout is called {other}"),
+    }
+    told
+}
+
+/// What an area says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
-    /// The first client.
-    pub(crate) client: Option<Client>,
-    /// Those after it.
+    /// The first that tells each thing.
+    pub(crate) told: Told,
+    /// Kind and length of the options that told something new.
+    pub(crate) rows: BTreeSet<(u8, u8)>,
+    /// Options that told something again.
     pub(crate) more: u32,
     /// Options with an impossible length.
     pub(crate) broken: u32,
 }
 
-/// What `area` says in a SYN, or in the segment that completes a handshake.
-pub(crate) fn said(area: &[u8], syn: bool) -> Said {
-    let mut said = Said::default();
-    for token in tokens(area) {
-        let sort = match token {
-            Token::Whole(at, length) => sort_of(&area[at..at + length], syn),
-            Token::Broken => Sort::Broken,
-        };
-        match sort {
-            Sort::Client(_) if said.client.is_some() => said.more += 1,
-            Sort::Client(client) => said.client = Some(client),
-            Sort::Broken => said.broken += 1,
-            Sort::Foreign => {}
+impl Said {
+    fn hear(&mut self, told: Told, row: (u8, u8)) {
+        let mut news = false;
+        let mut again = false;
+        let known = &mut self.told;
+        for (is, was) in [
+            (told.client.is_some(), known.client.is_some()),
+            (told.vip.is_some(), known.vip.is_some()),
+            (told.vpc_id.is_some(), known.vpc_id.is_some()),
+        ] {
+            news |= is && !was;
+            again |= is && was;
         }
+        known.client = known.client.or(told.client);
+        known.vip = known.vip.or(told.vip);
+        known.vpc_id = known.vpc_id.or(told.vpc_id);
+        if news {
+            self.rows.insert(row);
+        }
+        self.more += u32::from(again);
     }
-    said
 }
 
-/// The same, of what the module read.
-pub(crate) fn client_of(toa: &Toa) -> Client {
-    let row = layout::LAYOUTS[usize::from(toa.row)];
-    assert_eq!((row.kind, row.length), (toa.kind, toa.length), "{toa:?}");
-    let addr = std::net::Ipv6Addr::from(toa.client.addr);
-    let ip = match toa.client.family {
+fn place_of(address: &Address) -> Place {
+    let addr = std::net::Ipv6Addr::from(address.addr);
+    let ip = match address.family {
         Family::V4 => addr.to_ipv4_mapped().expect("a mapped address").into(),
         Family::V6 => addr.into(),
     };
-    let port = u16::from_be_bytes(toa.client.port);
-    (toa.kind, toa.length, ip, port)
+    (ip, u16::from_be_bytes(address.port))
 }
 
-/// Holds the module's reading of `area` against the one of this file.
-pub(crate) fn hold(area: &[u8], syn: bool) {
-    let segment = if syn { Segment::Syn } else { Segment::Ack };
-    let reading = policy::read(area, segment);
-    let read = Said {
-        client: reading.toa.as_ref().map(client_of),
-        more: reading.duplicates,
-        broken: reading.malformed,
-    };
-    assert_eq!(read, said(area, syn), "{area:?} in {segment:?}");
+/// The same, of what the module read.
+pub(crate) fn told_by(toa: &Toa) -> Told {
+    let client = |client: &Client| (client.kind, client.length, place_of(&client.addr));
+    Told {
+        client: toa.client.as_ref().map(client),
+        vip: toa.vip.as_ref().map(place_of),
+        vpc_id: toa.vpc_id,
+    }
 }
 
 /// Holds the module's walk through `area` against the one of this file: every body lies where its

@@ -10,13 +10,14 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use fastrand::Rng;
-use toa_cli::wire::{MAX_OPTIONS, toa};
-use toa_kmod::pure::layout::{Family as Carried, LAYOUTS, Toa};
+use toa_cli::wire::MAX_OPTIONS;
+use toa_kmod::pure::layout::{Address, Family as Carried, Layout, Table};
 use toa_kmod::pure::packet::{Item, Options};
-use toa_kmod::pure::policy::{Reading, Segment, choose, read};
+use toa_kmod::pure::policy::{self, Reading, Segment, choose};
+use toa_kmod::pure::profile;
 use toa_testbed::Family;
 use toa_vm_tests::node::PATIENCE;
-use toa_vm_tests::{Conn, Stats, World, original, wait_readable};
+use toa_vm_tests::{Conn, Stats, World, module, wait_readable};
 
 /// What Linux puts into a SYN, without room for much else, and into any other segment.
 const USUAL: [&[u8]; 2] = [
@@ -33,17 +34,13 @@ fn bytes(rng: &mut Rng, length: usize) -> Vec<u8> {
     std::iter::repeat_with(|| rng.u8(..)).take(length).collect()
 }
 
-fn option(rng: &mut Rng) -> Vec<u8> {
-    let row = rng.choice(LAYOUTS).expect("a row");
+fn option(rng: &mut Rng, rows: &[Layout]) -> Vec<u8> {
+    let row = rng.choice(rows).expect("a row");
     match rng.u8(..8) {
-        // A row of the table with any client, and one with a length of another's.
+        // A row of the table with any content, and one with a length of another's.
         0..4 => {
-            let family = if row.length == 8 {
-                Family::V4
-            } else {
-                Family::V6
-            };
-            toa(row.kind, original(family, rng.u8(..), rng.u16(..)))
+            let body = bytes(rng, usize::from(row.length) - 2);
+            [vec![row.kind, row.length], body].concat()
         }
         4 => {
             let length = rng.u8(..24);
@@ -71,7 +68,7 @@ fn option(rng: &mut Rng) -> Vec<u8> {
 }
 
 /// An option area as the kernel gets it: filled up with zeroes to whole words.
-fn area(rng: &mut Rng) -> Vec<u8> {
+fn area(rng: &mut Rng, rows: &[Layout]) -> Vec<u8> {
     let mut area = match rng.u8(..8) {
         0 => return Vec::new(),
         1 => {
@@ -82,7 +79,7 @@ fn area(rng: &mut Rng) -> Vec<u8> {
         _ => Vec::new(),
     };
     for _ in 0..rng.u8(..4) {
-        area.extend(option(rng));
+        area.extend(option(rng, rows));
     }
     // Broken in a place or two.
     for _ in 0..rng.u8(..6).saturating_sub(3) {
@@ -113,11 +110,11 @@ fn patience(area: &[u8]) -> Duration {
     }
 }
 
-/// The client as a socket of that family shows it.
-fn client_of(toa: &Toa, socket: Family) -> SocketAddr {
-    let addr = Ipv6Addr::from(toa.client.addr);
-    let port = u16::from_be_bytes(toa.client.port);
-    match (socket, toa.client.family) {
+/// An address as a socket of that family shows it.
+fn shown(address: &Address, socket: Family) -> SocketAddr {
+    let addr = Ipv6Addr::from(address.addr);
+    let port = u16::from_be_bytes(address.port);
+    match (socket, address.family) {
         (Family::V4, Carried::V4) => {
             (addr.to_ipv4_mapped().expect("a mapped address"), port).into()
         }
@@ -126,14 +123,15 @@ fn client_of(toa: &Toa, socket: Family) -> SocketAddr {
 }
 
 /// Adds what the counters must say of a segment that was read.
-fn count(counted: &mut BTreeMap<String, u64>, name: &str, reading: &Reading) {
+fn count(counted: &mut BTreeMap<String, u64>, name: &str, reading: &Reading, table: &Table) {
     let mut add = |name: &str, count: u64| {
         if count > 0 {
             *counted.entry(name.to_owned()).or_default() += count;
         }
     };
-    if let Some(toa) = &reading.toa {
-        add(&format!("{name}_{}_{}", toa.kind, toa.length), 1);
+    for row in reading.rows {
+        let row = table.rows()[usize::from(row)];
+        add(&format!("{name}_{}_{}", row.kind, row.length), 1);
     }
     add("malformed", reading.malformed.into());
     add("duplicate", reading.duplicates.into());
@@ -143,10 +141,16 @@ fn count(counted: &mut BTreeMap<String, u64>, name: &str, reading: &Reading) {
 type Dropped = [u32; 3];
 
 /// One connection from its SYN to data, held against what the pure part reads.
-fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<SocketAddr> {
+fn connection(
+    world: &World,
+    table: &Table,
+    rng: &mut Rng,
+    dropped: &mut Dropped,
+) -> Option<SocketAddr> {
+    let read = |area: &[u8], segment| policy::read(table, area, segment);
     let family = *rng.choice(&Family::ALL).expect("one of two");
     let listener = world.listen(family);
-    let [syn, ack, data] = [(); 3].map(|()| area(rng));
+    let [syn, ack, data] = [(); 3].map(|()| area(rng, table.rows()));
     let what = format!("SYN {syn:02x?} ACK {ack:02x?} data {data:02x?} over {family:?}");
     let before = Stats::read();
     let mut counted = BTreeMap::new();
@@ -158,7 +162,7 @@ fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<Soc
     client.patience = patience(&syn);
     if client.recv_syn_ack().is_ok() {
         let reading = read(&syn, Segment::Syn);
-        count(&mut counted, "syn", &reading);
+        count(&mut counted, "syn", &reading, table);
         by_syn = reading.toa;
     } else {
         assert!(may_be_dropped(&syn), "no SYN-ACK: {what}");
@@ -174,7 +178,7 @@ fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<Soc
     client.ack(&ack).expect("an ACK can be sent");
     if wait_readable(&listener, patience(&ack)) {
         let reading = read(&ack, Segment::Ack);
-        count(&mut counted, "ack", &reading);
+        count(&mut counted, "ack", &reading, table);
         by_ack = reading.toa;
     } else {
         assert!(may_be_dropped(&ack), "no connection: {what}");
@@ -204,27 +208,37 @@ fn connection(world: &World, rng: &mut Rng, dropped: &mut Dropped) -> Option<Soc
     let grown: BTreeMap<String, u64> = Stats::read().since(&before).into();
     assert_eq!(grown, counted, "{what}");
     let told = libtoa::original(&conn.stream).expect("the module answers");
-    let told = told.map(|told| (told.addr, told.kind, told.length, told.segment));
-    let expected = expected.map(|(toa, segment)| {
+    let told = told.map(|told| {
+        let option = (told.addr, told.kind, told.length, told.segment);
+        (option, told.vip, told.vpc_id)
+    });
+    let expected = expected.and_then(|(toa, segment)| {
         let segment = match segment {
             Segment::Syn => libtoa::Segment::Syn,
             Segment::Ack => libtoa::Segment::Ack,
             Segment::Data => libtoa::Segment::Data,
         };
-        (client_of(&toa, family), toa.kind, toa.length, segment)
+        let client = toa.client?;
+        let addr = shown(&client.addr, family);
+        Some((
+            (addr, client.kind, client.length, segment),
+            toa.vip.map(|vip| shown(&vip, family)),
+            toa.vpc_id.map(u32::from_be_bytes),
+        ))
     });
     assert_eq!(told, expected, "{what}");
     assert_eq!(
         conn.stream.peer_addr().expect("a peer"),
         conn.client.local()
     );
-    expected.map(|(client, ..)| client)
+    expected.map(|((client, ..), ..)| client)
 }
 
+/// A share of the connections for each profile, the module loaded with it.
 #[test]
 fn options_of_chance_are_read_as_the_pure_part_reads_them() {
     let long = env::var("TOA_LONG").is_ok_and(|long| long == "1");
-    let connections = if long { 10_000 } else { 300 };
+    let connections = if long { 10_000 } else { 400 };
     let seed = env::var("TOA_FUZZ_SEED").ok().map_or(0x70a, |seed| {
         seed.parse().expect("TOA_FUZZ_SEED is a number")
     });
@@ -232,16 +246,26 @@ fn options_of_chance_are_read_as_the_pure_part_reads_them() {
     let mut rng = Rng::with_seed(seed);
     let mut dropped = Dropped::default();
     let mut told = 0;
-    World::run(|world| {
-        for _ in 0..connections {
-            told += u32::from(connection(world, &mut rng, &mut dropped).is_some());
-        }
-    });
+    for profile in &profile::PROFILES {
+        let _unloaded = module::Unloaded::now();
+        module::load(&format!("layouts={}", profile.name)).expect("the module loads");
+        let table = profile::parse(profile.name.as_bytes()).expect("a profile");
+        World::beside(|world| {
+            for _ in 0..connections / profile::PROFILES.len() {
+                let told_now = connection(world, &table, &mut rng, &mut dropped);
+                told += usize::from(told_now.is_some());
+            }
+        });
+    }
     println!("{told} had an address; SYNs, ACKs and data that the kernel dropped: {dropped:?}");
     // Neither side of what is compared may be all there is.
     assert!(
-        told > connections / 4 && told < connections * 9 / 10,
+        told > connections / 5 && told < connections * 9 / 10,
         "{told}"
     );
-    assert!(dropped.iter().all(|&dropped| dropped < connections / 2));
+    assert!(
+        dropped
+            .iter()
+            .all(|&dropped| (dropped as usize) < connections / 2)
+    );
 }

@@ -16,7 +16,10 @@ use toa_vm_tests::{World, module, original, sockopt};
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 const TOA_SO_ABI: i32 = 0x544f_4101;
+/// What version 1 answers at least.
 const SIZE: usize = 48;
+/// What it answers with the VIP and its VPC.
+const WHOLE: usize = 72;
 
 fn ask(socket: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     sockopt::get(socket, libc::IPPROTO_IP, TOA_SO_ORIGINAL, buffer)
@@ -28,10 +31,10 @@ fn every_field_of_a_v4_answer_is_where_the_header_says() {
         let listener = world.listen(Family::V4);
         let client = original(Family::V4, 7, 51_820);
         let conn = world.connect(Family::V4, &listener, &[], &toa(200, client));
-        let mut answer = [0xaa; SIZE];
-        assert_eq!(ask(&conn.stream, &mut answer), Ok(SIZE));
+        let mut answer = [0xaa; WHOLE];
+        assert_eq!(ask(&conn.stream, &mut answer), Ok(WHOLE));
         assert_eq!(answer[0..2], 1u16.to_ne_bytes(), "version");
-        assert_eq!(answer[2..4], 48u16.to_ne_bytes(), "size");
+        assert_eq!(answer[2..4], 72u16.to_ne_bytes(), "size");
         assert_eq!(
             answer[4..8],
             [2, 2, 200, 8],
@@ -40,11 +43,17 @@ fn every_field_of_a_v4_answer_is_where_the_header_says() {
         assert_eq!(answer[8..10], 51_820u16.to_be_bytes(), "port");
         let peer_port = conn.client.local().port().to_be_bytes();
         assert_eq!(answer[10..12], peer_port, "peer_port");
-        assert_eq!(answer[12..16], [2, 0, 0, 0], "peer_family, reserved");
+        assert_eq!(answer[12..16], [2, 0, 0, 0], "peer_family, flags, reserved");
         assert_eq!(answer[16..20], [203, 0, 113, 7], "addr");
         assert_eq!(answer[20..32], [0; 12], "the rest of addr");
         assert_eq!(answer[32..36], [10, 0, 0, 2], "peer_addr");
         assert_eq!(answer[36..48], [0; 12], "the rest of peer_addr");
+        assert_eq!(answer[48..72], [0; 24], "no VIP, no VPC");
+
+        // The first 48 bytes are what a program of the first version asks for.
+        let mut first = [0xaa; SIZE];
+        assert_eq!(ask(&conn.stream, &mut first), Ok(SIZE));
+        assert_eq!(first, answer[..SIZE]);
     });
 }
 
@@ -97,10 +106,14 @@ fn the_size_is_negotiated() {
             );
             assert_eq!(buffer, vec![0xaa; short], "a refused buffer was written");
         }
-        for long in [SIZE + 1, 64, 4096] {
+        for between in SIZE..=WHOLE {
+            let mut buffer = vec![0xaa; between];
+            assert_eq!(ask(&conn.stream, &mut buffer), Ok(between), "{between}");
+        }
+        for long in [WHOLE + 1, 80, 4096] {
             let mut buffer = vec![0xaa; long];
-            assert_eq!(ask(&conn.stream, &mut buffer), Ok(SIZE), "{long}");
-            assert_eq!(buffer[SIZE..], vec![0xaa; long - SIZE], "written too far");
+            assert_eq!(ask(&conn.stream, &mut buffer), Ok(WHOLE), "{long}");
+            assert_eq!(buffer[WHOLE..], vec![0xaa; long - WHOLE], "written too far");
         }
         // A length that is none.
         let mut buffer = [0xaa; SIZE];
@@ -194,6 +207,12 @@ fn other_levels_and_names_are_not_ours() {
             (libc::IPPROTO_IP, TOA_SO_ABI + 1),
             (libc::IPPROTO_IP, 4095),
             (libc::IPPROTO_IP, 4097),
+            (libc::IPPROTO_IPV6, 4096),
+            (libc::IPPROTO_IP, 1344),
+            (libc::IPPROTO_IP, 1348),
+            (libc::IPPROTO_IPV6, 1344),
+            (libc::IPPROTO_IPV6, 1348),
+            (libc::IPPROTO_TCP, 1345),
         ] {
             let got = sockopt::get(&conn.stream, level, name, &mut [0; 64]);
             assert_eq!(got, Err(Errno::ENOPROTOOPT), "{level} {name:x}");

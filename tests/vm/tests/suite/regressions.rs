@@ -16,7 +16,7 @@ use toa_vm_tests::{Conn, World, accept, node, original, sockopt, wait_readable};
 
 /// `TOA_SO_ORIGINAL` of `toa.h`, and the size of its answer.
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
-const SIZE: usize = 48;
+const SIZE: usize = 72;
 
 #[track_caller]
 fn told(socket: impl AsFd) -> Option<SocketAddr> {
@@ -47,6 +47,7 @@ fn a_length_from_the_wire_never_says_how_much_is_copied() {
                 let got = [&answer[6..8], &answer[16..32]].concat();
                 assert_eq!(got, expected, "{kind}/{length}");
                 assert_eq!(answer[13..16], [0; 3], "{kind}/{length}");
+                assert_eq!(answer[48..72], [0; 24], "{kind}/{length}");
                 assert_eq!(answer[SIZE..], [0xaa; 16], "{kind}/{length}");
             }
         }
