@@ -104,6 +104,9 @@ pub struct ModuleReport {
     pub rust: Option<String>,
     /// How each hook is attached.
     pub hooks: Vec<Hook>,
+    /// The set of layouts in force, an entry `kind/length=layout` each; empty where the module does not
+    /// say.
+    pub layouts: Vec<String>,
     /// Live sessions.
     pub sessions: Option<u64>,
     /// Lines with keys that this tool does not know, from a newer module.
@@ -135,6 +138,7 @@ impl ModuleReport {
                 "version" => report.version = Some(value.to_owned()),
                 "abi" => report.abi = value.parse().ok(),
                 "rust" => report.rust = Some(value.to_owned()),
+                "layouts" => report.layouts = value.split(',').map(str::to_owned).collect(),
                 "sessions" => report.sessions = value.parse().ok(),
                 _ => {
                     if let Some(function) = key.strip_prefix("hook ") {
@@ -311,6 +315,7 @@ rust: kernel
 hook tcp_conn_request: ftrace missed 0
 hook tcp_child_process: kprobe missed 7
 hook tcp_destroy_sock: tracepoint missed 0
+layouts: 200/8=client-v4,253/20=client-v6
 sessions: 3
 colour: green
 ";
@@ -348,6 +353,7 @@ dropped_no_memory        :          0          1          0
         assert_eq!(report.abi, Some(1));
         assert_eq!(report.rust.as_deref(), Some("kernel"));
         assert_eq!(report.sessions, Some(3));
+        assert_eq!(report.layouts, ["200/8=client-v4", "253/20=client-v6"]);
         assert_eq!(report.hooks.len(), 3);
         assert_eq!(
             report.hooks[1],

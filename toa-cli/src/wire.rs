@@ -216,6 +216,108 @@ pub fn toa(kind: u8, client: SocketAddr) -> Vec<u8> {
     option
 }
 
+/// A layout of options that name a client, by what the module calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientOption {
+    /// The option's kind.
+    pub kind: u8,
+    layout: ClientLayout,
+}
+
+/// How such an option is arranged: `docs/wire-formats.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientLayout {
+    V4,
+    V6,
+    V4NoPort,
+    V6NoPort,
+    /// With a VIP behind.
+    V4Vip,
+    /// With a VPC and a VIP behind.
+    V4VipVpc,
+    V6VipVpc,
+}
+
+impl ClientOption {
+    /// Kind 200, or whichever, that carries a port and an address of that family.
+    #[must_use]
+    pub const fn plain(kind: u8, v6: bool) -> Self {
+        let layout = if v6 {
+            ClientLayout::V6
+        } else {
+            ClientLayout::V4
+        };
+        Self { kind, layout }
+    }
+
+    /// Reads an entry `kind/length=layout`; `None` where that names no client, or is not known here.
+    #[must_use]
+    pub fn parse(entry: &str) -> Option<Self> {
+        let (option, name) = entry.split_once('=')?;
+        let (kind, length) = option.split_once('/')?;
+        let layout = match name {
+            "client-v4" => ClientLayout::V4,
+            "client-v6" => ClientLayout::V6,
+            "client-v4-noport" => ClientLayout::V4NoPort,
+            "client-v6-noport" => ClientLayout::V6NoPort,
+            "client-vip-v4" => ClientLayout::V4Vip,
+            "client-vip-vpc-v4" => ClientLayout::V4VipVpc,
+            "client-vip-vpc-v6" => ClientLayout::V6VipVpc,
+            _ => return None,
+        };
+        let read = Self {
+            kind: kind.parse().ok()?,
+            layout,
+        };
+        (length.parse() == Ok(read.length())).then_some(read)
+    }
+
+    fn length(self) -> u8 {
+        match self.layout {
+            ClientLayout::V4NoPort => 7,
+            ClientLayout::V4 => 8,
+            ClientLayout::V4Vip => 16,
+            ClientLayout::V6NoPort => 19,
+            ClientLayout::V6 | ClientLayout::V4VipVpc => 20,
+            ClientLayout::V6VipVpc => 40,
+        }
+    }
+
+    /// Whether its clients are IPv6 ones.
+    #[must_use]
+    pub fn is_v6(self) -> bool {
+        matches!(
+            self.layout,
+            ClientLayout::V6 | ClientLayout::V6NoPort | ClientLayout::V6VipVpc
+        )
+    }
+
+    /// Whether it carries the client's port.
+    #[must_use]
+    pub fn has_port(self) -> bool {
+        !matches!(self.layout, ClientLayout::V4NoPort | ClientLayout::V6NoPort)
+    }
+
+    /// The option's bytes, naming `client`, which is of its family; what is not the client is zero.
+    #[must_use]
+    pub fn bytes(self, client: SocketAddr) -> Vec<u8> {
+        let mut option = if self.has_port() {
+            toa(self.kind, client)
+        } else {
+            // A version stands in the place of the port.
+            let mut option = vec![self.kind, 0, 1];
+            match client {
+                SocketAddr::V4(client) => option.extend(client.ip().octets()),
+                SocketAddr::V6(client) => option.extend(client.ip().octets()),
+            }
+            option
+        };
+        option[1] = self.length();
+        option.resize(self.length().into(), 0);
+        option
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,6 +430,43 @@ mod tests {
         let v6 = toa(253, "[2001:db8::7]:51820".parse().unwrap());
         assert_eq!(v6[..6], [253, 20, 0xca, 0x6c, 0x20, 0x01]);
         assert_eq!((v6.len(), v6[19]), (20, 7));
+    }
+
+    #[test]
+    fn clients_options_are_those_of_the_modules_list() {
+        let v4: SocketAddr = "203.0.113.7:51820".parse().unwrap();
+        let v6: SocketAddr = "[2001:db8::7]:51820".parse().unwrap();
+        for (entry, client, begin) in [
+            ("200/8=client-v4", v4, &[200, 8, 0xca, 0x6c, 203][..]),
+            ("253/20=client-v6", v6, &[253, 20, 0xca, 0x6c, 0x20]),
+            ("28/7=client-v4-noport", v4, &[28, 7, 1, 203, 0, 113, 7]),
+            ("28/19=client-v6-noport", v6, &[28, 19, 1, 0x20, 1]),
+            ("254/16=client-vip-v4", v4, &[254, 16, 0xca, 0x6c, 203]),
+            ("252/20=client-vip-vpc-v4", v4, &[252, 20, 0xca, 0x6c, 203]),
+            ("249/40=client-vip-vpc-v6", v6, &[249, 40, 0xca, 0x6c, 0x20]),
+        ] {
+            let option = ClientOption::parse(entry).expect(entry);
+            assert_eq!(option.is_v6(), client.is_ipv6(), "{entry}");
+            assert_eq!(option.has_port(), !entry.ends_with("noport"), "{entry}");
+            let bytes = option.bytes(client);
+            assert!(bytes.starts_with(begin), "{entry}: {bytes:?}");
+            assert_eq!(bytes.len(), usize::from(bytes[1]), "{entry}");
+        }
+        for other in [
+            "202/8=vip-v4",
+            "201/6=vpc-id",
+            "200/9=client-v4",
+            "256/8=client-v4",
+            "200/8=of-the-future",
+            "200/8",
+            "",
+        ] {
+            assert_eq!(ClientOption::parse(other), None, "{other}");
+        }
+        assert_eq!(
+            ClientOption::parse("253/20=client-v6"),
+            Some(ClientOption::plain(253, true))
+        );
     }
 
     #[test]

@@ -18,10 +18,11 @@ use crate::client::{Client, Link, PATIENCE};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::netns;
 use crate::render::{self, Findings, Mark, Output};
 use crate::state::{self, Presence};
 use crate::tun::{self, Tun, readable};
-use crate::{netns, wire};
+use crate::wire::ClientOption;
 
 /// The listeners' addresses. Both ends are private ones, as a full-NAT load
 /// balancer's are: the module may come to believe no others.
@@ -121,10 +122,11 @@ struct Family {
     prefix: u8,
     peer: IpAddr,
     client: IpAddr,
-    /// Tencent CLB's kinds: 200 for IPv4, 253 for IPv6.
-    kind: u8,
+    /// What names a client of this family: `None` where nothing in the set of layouts in force does.
+    option: Option<ClientOption>,
 }
 
+/// With the options of Tencent CLB, where the module does not say which it reads.
 const FAMILIES: [Family; 2] = [
     Family {
         name: "IPv4",
@@ -132,7 +134,7 @@ const FAMILIES: [Family; 2] = [
         prefix: 24,
         peer: IpAddr::V4(PEER_V4),
         client: IpAddr::V4(CLIENT_V4),
-        kind: 200,
+        option: Some(ClientOption::plain(200, false)),
     },
     Family {
         name: "IPv6",
@@ -140,9 +142,27 @@ const FAMILIES: [Family; 2] = [
         prefix: 64,
         peer: IpAddr::V6(PEER_V6),
         client: IpAddr::V6(CLIENT_V6),
-        kind: 253,
+        option: Some(ClientOption::plain(253, true)),
     },
 ];
+
+/// The families with options out of the set that is in force.
+fn families(layouts: &[String]) -> [Family; 2] {
+    let options: Vec<ClientOption> = layouts
+        .iter()
+        .filter_map(|entry| ClientOption::parse(entry))
+        .collect();
+    FAMILIES.map(|family| {
+        let mut fitting = options.iter().copied();
+        let found = fitting.find(|option| option.is_v6() == family.client.is_ipv6());
+        let option = if layouts.is_empty() {
+            family.option
+        } else {
+            found
+        };
+        Family { option, ..family }
+    })
+}
 
 /// Runs the command.
 ///
@@ -150,9 +170,9 @@ const FAMILIES: [Family; 2] = [
 ///
 /// [`Failure`] says why no connection could be made at all.
 pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
-    let outcome = ready(host).and_then(|()| {
+    let outcome = ready(host).and_then(|layouts| {
         eprintln!("toa-cli: making connections in a network namespace of their own");
-        connect_all(host)
+        connect_all(host, families(&layouts))
     });
     let connections = outcome.as_deref().unwrap_or_default();
     let mut findings = findings(connections);
@@ -182,9 +202,9 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
     outcome.map(|_| exit)
 }
 
-/// Whether there is a module to check, and the means to do it.
-fn ready(host: &Host) -> Result<(), Failure> {
-    match state::presence(host) {
+/// Whether there is a module to check, and the means to do it; the layouts that it reads.
+fn ready(host: &Host) -> Result<Vec<String>, Failure> {
+    let layouts = match state::presence(host) {
         Presence::Absent => return Err(super::not_loaded()),
         Presence::Changing(word) => return Err(super::changing(&word)),
         Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
@@ -199,12 +219,14 @@ fn ready(host: &Host) -> Result<(), Failure> {
                 )
                 .next("load the module of this toa-cli's release"));
             }
+            let report = loaded.report.unwrap_or_default();
+            report.layouts
         }
+    };
+    if let Some(caps) = Capabilities::read(host) {
+        capable(caps)?;
     }
-    match Capabilities::read(host) {
-        Some(caps) => capable(caps),
-        None => Ok(()),
-    }
+    Ok(layouts)
 }
 
 fn capable(caps: Capabilities) -> Result<(), Failure> {
@@ -227,11 +249,11 @@ fn capable(caps: Capabilities) -> Result<(), Failure> {
 }
 
 /// Makes every connection.
-fn connect_all(host: &Host) -> Result<Vec<Connection>, Failure> {
+fn connect_all(host: &Host, families: [Family; 2]) -> Result<Vec<Connection>, Failure> {
     netns::in_new(|| -> Result<Vec<Connection>, Failure> {
         let tun = Tun::new().map_err(no_tun)?;
         let mut servers = Vec::new();
-        for family in FAMILIES {
+        for family in families {
             servers.push((family, serve(host, &tun, family)?));
         }
         let link = Link::new(tun);
@@ -334,10 +356,18 @@ impl Attempt {
         let Some(word) = self.carrier.word() else {
             return Carried::default();
         };
+        let client = |option: ClientOption| {
+            let port = if option.has_port() {
+                self.port(51_800)
+            } else {
+                0
+            };
+            SocketAddr::new(self.family.client, port)
+        };
         Carried {
-            original: Some(SocketAddr::new(self.family.client, self.port(51_800))),
+            original: self.family.option.map(client),
             carried_by: Some(word.to_owned()),
-            kind: Some(self.family.kind),
+            kind: self.family.option.map(|option| option.kind),
         }
     }
 
@@ -352,6 +382,13 @@ impl Attempt {
     }
 
     fn run(self, link: &Link, server: &TcpListener) -> Connection {
+        if self.family.option.is_none() && self.carrier != Carrier::Nothing {
+            let why = format!(
+                "none of the options that are read names an {} client",
+                self.family.name
+            );
+            return self.skipped(&why);
+        }
         let sent = self.sent();
         let (mark, got, reason) = match self.connect(link, server) {
             Ok(got) if got == sent => (Mark::Good, Some(got), None),
@@ -369,11 +406,10 @@ impl Attempt {
 
     /// Connects and asks libtoa on the accepted socket.
     fn connect(self, link: &Link, server: &TcpListener) -> Result<Carried, String> {
-        let option = self
-            .sent()
-            .original
-            .map(|client| wire::toa(self.family.kind, client))
-            .unwrap_or_default();
+        let option = match (self.sent().original, self.family.option) {
+            (Some(client), Some(option)) => option.bytes(client),
+            _ => Vec::new(),
+        };
         let (syn, ack): (&[u8], &[u8]) = match self.carrier {
             Carrier::Syn => (&option, &[]),
             Carrier::Ack => (&[], &option),
@@ -518,6 +554,35 @@ mod tests {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 6);
+    }
+
+    #[test]
+    fn options_are_taken_from_the_set_in_force() {
+        let of = |entries: &[&str]| {
+            let layouts: Vec<String> = entries.iter().map(|&entry| entry.to_owned()).collect();
+            families(&layouts).map(|family| family.option)
+        };
+        let [v4, v6] = [
+            ClientOption::plain(200, false),
+            ClientOption::plain(253, true),
+        ];
+        assert_eq!(of(&[]), [Some(v4), Some(v6)]);
+        assert_eq!(
+            of(&["202/8=vip-v4", "254/20=client-v6", "254/8=client-v4"]),
+            [
+                Some(ClientOption::plain(254, false)),
+                Some(ClientOption::plain(254, true))
+            ]
+        );
+        assert_eq!(of(&["200/8=client-v4"]), [Some(v4), None]);
+        assert_eq!(of(&["200/8=of-the-future"]), [None, None]);
+
+        let portless = ClientOption::parse("28/7=client-v4-noport");
+        let mut attempt = attempt(0, Carrier::Syn);
+        attempt.family.option = portless;
+        let sent = attempt.sent();
+        assert_eq!(sent.original, Some(SocketAddr::new(CLIENT_V4.into(), 0)));
+        assert_eq!(sent.kind, Some(28));
     }
 
     #[test]

@@ -63,6 +63,7 @@ struct Module<'a> {
     rust: Option<&'a str>,
     refcount: Option<u64>,
     parameters: &'a BTreeMap<String, String>,
+    layouts: Option<&'a [String]>,
     hooks: Option<&'a [Hook]>,
     sessions: Option<u64>,
     counters: Option<&'a Counters>,
@@ -277,6 +278,14 @@ fn judge_module(findings: &mut Findings, loaded: &Loaded) -> bool {
             format!("parameters: {}", parameters.join(" ")),
         );
     }
+    let layouts = loaded.report.as_ref().map(|report| &report.layouts);
+    if let Some(layouts) = layouts.filter(|layouts| !layouts.is_empty()) {
+        findings.add(
+            "module",
+            Mark::Good,
+            format!("options that are read: {}", layouts.join(" ")),
+        );
+    }
     fits
 }
 
@@ -438,6 +447,7 @@ fn module_json(loaded: &Loaded) -> Module<'_> {
         rust: report.and_then(|report| report.rust.as_deref()),
         refcount: loaded.refcount,
         parameters: &loaded.parameters,
+        layouts: report.map(|report| report.layouts.as_slice()),
         hooks: report.map(|report| report.hooks.as_slice()),
         sessions: report.and_then(|report| report.sessions),
         counters: loaded.counters.as_ref(),
@@ -450,7 +460,8 @@ mod tests {
     use crate::state::tests::{REPORT, STATS, machine, silent};
 
     const HEALTHY: &str = "version: 0.1.0\nabi: 1\nrust: kernel\n\
-        hook tcp_conn_request: ftrace missed 0\nsessions: 3\n";
+        hook tcp_conn_request: ftrace missed 0\nlayouts: 28/7=client-v4-noport,28/19=client-v6-noport\n\
+        sessions: 3\n";
     const COUNTED: &str =
         "    CPU0\nsyn_recv_sock_toa :  4\ndropped_no_memory: 0\nsyn_table_full: 2\n";
 
@@ -509,6 +520,7 @@ mod tests {
             assert!(text.contains(line), "no `{line}` in:\n{text}");
         }
         assert_eq!(json["module"]["hooks"][0]["by"], "ftrace");
+        assert_eq!(json["module"]["layouts"][1], "28/19=client-v6-noport");
         assert_eq!(json["module"]["counters"]["syn_recv_sock_toa"], 4);
         assert_eq!(json["module"]["parameters"]["hook"], "auto");
         assert_eq!(json["kernel"]["ftrace_enabled"], true);

@@ -258,6 +258,55 @@ fn check_proves_all_ways_and_leaves_nothing() {
     assert_eq!(after, before);
 }
 
+/// Whatever is read, status says so, and check makes its connections with options of it.
+#[test]
+fn status_and_check_go_by_the_set_of_layouts_in_force() {
+    for (layouts, entry, line) in [
+        (
+            "alibaba-cdn",
+            "28/7=client-v4-noport",
+            "203.0.113.7:0, carried by syn, kind 28",
+        ),
+        (
+            "bytedance",
+            "254/16=client-vip-v4",
+            "203.0.113.7:51800, carried by syn, kind 254",
+        ),
+        (
+            "ucloud",
+            "252/8=client-v4",
+            "IPv6, TOA in the SYN: skipped: none of the options",
+        ),
+        (
+            "77/16=client-vip-v4",
+            "77/16=client-vip-v4",
+            "carried by ack, kind 77",
+        ),
+        (
+            "78/40=client-vip-vpc-v6",
+            "78/40=client-vip-vpc-v6",
+            "[2001:db8::7]:51810",
+        ),
+        (
+            "202/8=vip-v4",
+            "202/8=vip-v4",
+            "IPv4, TOA in the ACK: skipped",
+        ),
+    ] {
+        let _unloaded = module::Unloaded::now();
+        module::load(&format!("layouts={layouts}")).unwrap();
+        let status = run(&["status"]);
+        assert_eq!(status.code, 0, "{status:?}");
+        assert!(status.stdout.contains(entry), "{status:?}");
+        let entries = &json(&run(&["status", "-o", "json"]))["module"]["layouts"];
+        let entries = entries.as_array().expect("a list");
+        assert!(entries.iter().any(|shown| shown == entry), "{entries:?}");
+        let check = run(&["check"]);
+        assert_eq!(check.code, 0, "{layouts}: {check:?}");
+        assert!(check.stdout.contains(line), "{layouts}: {check:?}");
+    }
+}
+
 /// A check beside real connections disturbs them not.
 #[test]
 fn check_leaves_live_connections_alone() {
