@@ -5,27 +5,10 @@ use toa_kmod::pure::layout::{Layout, MAX_ROWS};
 use toa_kmod::pure::profile::{Refused, parse};
 use toa_kmod::pure::text::Text;
 
-use crate::oracle::PROFILES;
-
-/// The layouts and how long an option of each is: `docs/wire-formats.md`.
-const LAYOUTS: [(&str, u8); 10] = [
-    ("client-v4", 8),
-    ("client-v6", 20),
-    ("client-v4-noport", 7),
-    ("client-v6-noport", 19),
-    ("vip-v4", 8),
-    ("vip-v6", 20),
-    ("vpc-id", 6),
-    ("client-vip-v4", 16),
-    ("client-vip-vpc-v4", 20),
-    ("client-vip-vpc-v6", 40),
-];
+use crate::oracle::{LAYOUTS, PROFILES, Row};
 
 /// The kinds that TCP itself uses.
 const STANDARD: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 19, 29, 30, 34, 69, 172, 174];
-
-/// A row of a list: kind, length, and the layout's name.
-type Row = (u8, u8, &'static str);
 
 fn number(text: &str) -> Option<u8> {
     let number: u8 = text.parse().ok()?;

@@ -2,22 +2,8 @@
 //! A table of any rows, and a segment read by it.
 
 use crate::bytes::Bytes;
-use crate::oracle::{Row, Set, hold_walk};
+use crate::oracle::{LAYOUTS, Row, Set, hold_walk};
 use crate::reading::check_by;
-
-/// The layouts by their number.
-const LAYOUTS: [(&str, u8); 10] = [
-    ("client-v4", 8),
-    ("client-v6", 20),
-    ("client-v4-noport", 7),
-    ("client-v6-noport", 19),
-    ("vip-v4", 8),
-    ("vip-v6", 20),
-    ("vpc-id", 6),
-    ("client-vip-v4", 16),
-    ("client-vip-vpc-v4", 20),
-    ("client-vip-vpc-v6", 40),
-];
 
 /// `data` is how many rows there are, kind and layout of each, and an area.
 pub fn check(data: &[u8]) {

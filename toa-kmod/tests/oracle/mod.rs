@@ -47,6 +47,20 @@ pub(crate) fn tokens(area: &[u8]) -> Vec<Token> {
     tokens
 }
 
+/// The layouts, and how long an option of each is.
+pub(crate) const LAYOUTS: [(&str, u8); 10] = [
+    ("client-v4", 8),
+    ("client-v6", 20),
+    ("client-v4-noport", 7),
+    ("client-v6-noport", 19),
+    ("vip-v4", 8),
+    ("vip-v6", 20),
+    ("vpc-id", 6),
+    ("client-vip-v4", 16),
+    ("client-vip-vpc-v4", 20),
+    ("client-vip-vpc-v6", 40),
+];
+
 /// A row of a set: kind, length, and the layout's name.
 pub(crate) type Row = (u8, u8, &'static str);
 

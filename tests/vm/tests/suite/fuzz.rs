@@ -2,7 +2,7 @@
 //! Option areas of chance on SYN, ACK and data: what the module's pure part reads in them is what
 //! the server must be told, and what must be counted, no more and no less.
 //!
-//! `TOA_LONG=1` makes 10,000 connections instead of 300; `TOA_FUZZ_SEED` repeats a run.
+//! `TOA_LONG=1` makes 10,000 connections instead of 400; `TOA_FUZZ_SEED` repeats a run.
 
 use std::collections::BTreeMap;
 use std::env;
