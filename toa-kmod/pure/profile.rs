@@ -146,7 +146,7 @@ pub fn parse(text: &[u8]) -> Result<Table, Refused<'_>> {
         }
         return Ok(table);
     }
-    if !text.contains(&b'=') && !text.contains(&b',') && !text.contains(&b'/') {
+    if !b"=,/".iter().any(|sign| split(text, *sign).is_some()) {
         return Err(Refused::UnknownProfile(text));
     }
     for entry in Entries(Some(text)) {
