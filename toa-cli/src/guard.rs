@@ -61,7 +61,7 @@ pub enum Error {
     #[error("`{0}` is an IPv4 address in IPv6's clothes; write it as an IPv4 one")]
     Mapped(String),
     /// A list without entries.
-    #[error("the list is empty: with nobody to trust, name the one forwarder's address at least")]
+    #[error("the list is empty (`none` trusts nobody)")]
     Empty,
     /// `any`.
     #[error("every source is trusted (`any`), so there is nothing to guard against")]
@@ -88,7 +88,7 @@ impl Guard {
     ///
     /// [`Error::Any`] where the module trusts everybody, and what cannot be read.
     pub fn of(host: &Host) -> Result<Self, Error> {
-        let trusted = match state::report_line(host, "trusted") {
+        let trusted = match trusted_by_module(host) {
             Some(list) => prefixes(entries(&list))?,
             None => prefixes(TRUSTED.into_iter())?,
         };
@@ -256,6 +256,11 @@ pub fn removal() -> String {
     format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
 }
 
+/// The list of the sources that the loaded module trusts, where it tells.
+fn trusted_by_module(host: &Host) -> Option<String> {
+    state::report_line(host, "trusted")
+}
+
 /// The entries of a list, which commas or white space separate.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\n'])
@@ -265,16 +270,17 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
 /// The entries' prefixes, overlaps and neighbours merged: nftables takes no
 /// intervals that overlap.
 fn prefixes<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Vec<IpNet>, Error> {
-    let mut prefixes = Vec::new();
-    for entry in entries {
-        if entry == "any" {
-            return Err(Error::Any);
-        }
-        prefixes.push(prefix(entry)?);
+    let entries: Vec<&str> = entries.collect();
+    match entries[..] {
+        [] => return Err(Error::Empty),
+        ["none"] => return Ok(Vec::new()),
+        _ if entries.contains(&"any") => return Err(Error::Any),
+        _ => {}
     }
-    if prefixes.is_empty() {
-        return Err(Error::Empty);
-    }
+    let prefixes = entries
+        .into_iter()
+        .map(prefix)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut merged = IpNet::aggregate(&prefixes);
     merged.sort();
     if merged
@@ -398,6 +404,7 @@ mod tests {
             ("10.0.0.0/8,any", "`any`"),
             ("0.0.0.0/0,::/0", "`any`"),
             (" , ", "empty"),
+            ("none,10.0.0.0/8", "`none`"),
         ] {
             let error = guard(list).unwrap_err().to_string();
             assert!(error.contains(entry), "{list}: {error}");
@@ -408,6 +415,8 @@ mod tests {
     fn overlaps_are_merged_and_a_family_may_be_trusted_by_nobody() {
         let merged = guard("10.0.0.0/9,10.1.0.0/16,10.128.0.0/9,10.0.0.0/8").unwrap();
         assert_eq!(merged.trusted, ["10.0.0.0/8".parse().unwrap()]);
+        let nobody = guard("none").unwrap().rules();
+        assert_eq!(nobody.matches("elements").count(), 0);
         let rules = merged.rules();
         assert_eq!(rules.matches("elements").count(), 1);
         assert!(rules.contains("set trusted6 {"));
