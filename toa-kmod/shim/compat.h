@@ -59,11 +59,13 @@
 #define TOA_FTRACE_FUNC(function)
 #endif /* TOA_HAVE_FTRACE */
 
-/* What tcp_check_req() takes behind the four arguments that are used. */
+/* tcp_check_req() by the four arguments that are used; not to be called. */
 #ifdef TOA_HAVE_CHECK_REQ_REASON
-#define TOA_CHECK_REQ_REST	(bool *)0, (enum skb_drop_reason *)0
+#define toa_check_req(sk, skb, req, fastopen)	\
+	tcp_check_req(sk, skb, req, fastopen, (bool *)0, (enum skb_drop_reason *)0)
 #else
-#define TOA_CHECK_REQ_REST	(bool *)0
+#define toa_check_req(sk, skb, req, fastopen)	\
+	tcp_check_req(sk, skb, req, fastopen, (bool *)0)
 #endif
 
 /* 32-bit callers: the answers have the same layout there. */

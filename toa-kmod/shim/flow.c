@@ -17,8 +17,8 @@
 
 #include "shim.h"
 
-/* 5.8: what KCSAN is not to report. */
 #ifndef data_race
+/* From 5.8: KCSAN is not to report it. */
 #define data_race(expression)	(expression)
 #endif
 

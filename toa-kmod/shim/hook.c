@@ -35,9 +35,8 @@ static_assert(sizeof(tcp_conn_request((struct request_sock_ops *)0,
 static_assert(sizeof(tcp_child_process((struct sock *)0, (struct sock *)0,
 				       (struct sk_buff *)0)));
 static_assert(sizeof(tcp_disconnect((struct sock *)0, 0)));
-static_assert(sizeof(tcp_check_req((struct sock *)0, (struct sk_buff *)0,
-				   (struct request_sock *)0, true,
-				   TOA_CHECK_REQ_REST)));
+static_assert(sizeof(toa_check_req((struct sock *)0, (struct sk_buff *)0,
+				   (struct request_sock *)0, true)));
 static_assert(__builtin_types_compatible_p(typeof(tcp_rcv_established),
 					   void (struct sock *, struct sk_buff *)));
 

@@ -29,8 +29,8 @@ struct sock;
 #define TOA_HOOK_CONN_REQUEST	0	/* tcp_conn_request(): every SYN to a listener */
 #define TOA_HOOK_CHILD_PROCESS	1	/* tcp_child_process(): a new connection's first segment */
 #define TOA_HOOK_DISCONNECT	2	/* tcp_disconnect(): a socket leaves its connection */
-#define TOA_HOOK_CHECK_REQ	3	/* tcp_check_req(): a segment before its connection stands */
-#define TOA_HOOK_RCV_ESTABLISHED 4	/* tcp_rcv_established(): a segment after; first_data=1 only */
+#define TOA_HOOK_CHECK_REQ	3	/* tcp_check_req(): a segment of a handshake */
+#define TOA_HOOK_RCV_ESTABLISHED 4	/* tcp_rcv_established(): a segment behind it */
 
 /* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
 #define TOA_TCP_SYN_SENT	2
