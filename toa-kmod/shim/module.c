@@ -20,8 +20,9 @@ module_param(layouts, charp, 0444);
 MODULE_PARM_DESC(layouts, "which options are read: tencent (default), lvs, dpvs, alibaba, alibaba-cdn, huawei, bytedance, ucloud, or a list kind/length=layout,... (docs/wire-formats.md)");
 
 /* The private, shared and local ranges. Shown in sysfs, as any other list would be. */
-static char *trusted = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,"
-		       "169.254.0.0/16,fc00::/7,fe80::/10,::1";
+#define TRUSTED "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,fc00::/7,fe80::/10,::1"
+
+static char *trusted = TRUSTED;
 module_param(trusted, charp, 0444);
 MODULE_PARM_DESC(trusted, "sources whose options are believed: prefixes with commas between, any, or none (default: private, shared and local ranges)");
 
