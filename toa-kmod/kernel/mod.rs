@@ -164,7 +164,6 @@ impl Module {
         let wish = HookParam::read()?;
         let config = config::Config::read()?;
         let layouts = layouts::read_parameter()?;
-        let layouts = layouts::read_parameter()?;
         hooks::refuse_preempt_rt()?;
 
         // On an error, locals go in the reverse of this order. That is the order of the fields above

@@ -22,10 +22,31 @@ fn peer(n: u32) -> SocketAddr {
     (host, 20_000 + (n % PORTS) as u16).into()
 }
 
-fn connect(world: &World, listener: &TcpListener, count: u32) -> Vec<Conn> {
+/// What the forwarder writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Options {
+    Client,
+    /// The VIP and its VPC, too.
+    All,
+}
+
+impl Options {
+    fn bytes(self, n: u32) -> Vec<u8> {
+        let client = toa(200, client(n));
+        match self {
+            Self::Client => client,
+            Self::All => {
+                let vip = toa(202, ([198, 51, 100, 9], 443).into());
+                [&client[..], &vip, &[201, 6, 0, 0, 0, 9]].concat()
+            }
+        }
+    }
+}
+
+fn connect(world: &World, listener: &TcpListener, count: u32, options: Options) -> Vec<Conn> {
     (0..count)
         .map(|n| {
-            let option = toa(200, client(n));
+            let option = options.bytes(n);
             let (syn, ack): (&[u8], &[u8]) = if n % 2 == 0 {
                 (&option, &[])
             } else {
@@ -53,10 +74,10 @@ fn settled_slabs() -> u64 {
 }
 
 /// The kernel's memory for one connection, in bytes, with all of them open; `work` looks at them.
-fn bytes_each(world: &World, count: u32, work: impl FnOnce(&[Conn])) -> i64 {
+fn bytes_each(world: &World, count: u32, options: Options, work: impl FnOnce(&[Conn])) -> i64 {
     let listener = world.listen(Family::V4);
     let before = settled_slabs();
-    let conns = connect(world, &listener, count);
+    let conns = connect(world, &listener, count, options);
     let open = slabs();
     work(&conns);
     drop(conns);
@@ -69,36 +90,43 @@ fn live_connections_cost_128_bytes_each_at_most_and_give_them_back() {
     let files = u64::from(count) + 1_000;
     setrlimit(Resource::RLIMIT_NOFILE, files, files).unwrap();
     World::run(|world| {
-        let without = {
-            let _unloaded = module::Unloaded::now();
-            // What the kernel keeps once it has had connections is there then.
-            bytes_each(world, 2_000, |_| ());
-            bytes_each(world, count, |_| ())
-        };
-        let before = settled_slabs();
-        let began = Instant::now();
-        let with = bytes_each(world, count, |conns| {
-            println!("{count} connections in {:?}", began.elapsed());
-            assert_eq!(sessions(), u64::from(count));
-            for (n, conn) in (0..).zip(conns) {
-                let told = libtoa::original(&conn.stream).unwrap();
-                assert_eq!(told.map(|told| told.addr), Some(client(n)));
-            }
-        });
-        settle();
-        let after = settled_slabs();
-        let each = with - without;
-        println!(
-            "{count} connections: {with} bytes of slabs each with an address, {without} without \
-             the module: {each} for the address; slabs before {before} kB, after {after} kB"
-        );
-        if node::counts_its_memory() {
-            node::skip(
-                "of this kernel's slabs, its own records of each object are a part: no bound on them",
-            );
-        } else {
-            assert!(each <= 128, "{each} bytes for each address");
+        for options in [Options::Client, Options::All] {
+            cost_of(world, count, options);
         }
-        assert!(after < before + 2_048, "from {before} kB to {after} kB");
     });
+}
+
+fn cost_of(world: &World, count: u32, options: Options) {
+    let without = {
+        let _unloaded = module::Unloaded::now();
+        // What the kernel keeps once it has had connections is there then.
+        bytes_each(world, 2_000, options, |_| ());
+        bytes_each(world, count, options, |_| ())
+    };
+    let before = settled_slabs();
+    let began = Instant::now();
+    let with = bytes_each(world, count, options, |conns| {
+        println!("{count} connections in {:?}", began.elapsed());
+        assert_eq!(sessions(), u64::from(count));
+        for (n, conn) in (0..).zip(conns) {
+            let told = libtoa::original(&conn.stream).unwrap().expect("a client");
+            assert_eq!(told.addr, client(n));
+            assert_eq!(told.vip.is_some(), options == Options::All);
+        }
+    });
+    settle();
+    let after = settled_slabs();
+    let each = with - without;
+    println!(
+        "{count} connections, {options:?}: {with} bytes of slabs each with an address, {without} \
+         without the module: {each} for the address; slabs before {before} kB, after {after} kB"
+    );
+    if node::counts_its_memory() {
+        node::skip(
+            "of this kernel's slabs, its own records of each object are a part: no bound on them",
+        );
+    } else {
+        assert!(each <= 128, "{each} bytes for each address, {options:?}");
+    }
+    assert!(after < before + 2_048, "from {before} kB to {after} kB");
 }
