@@ -147,7 +147,7 @@ u8 toa_shim_dropped_ack(const struct sock *listener, const struct sk_buff *ack,
 	u8 defer = READ_ONCE(inet_csk(listener)->icsk_accept_queue.rskq_defer_accept);
 	u32 first = tcp_rsk(req)->rcv_isn + 1;
 	/* tcp_check_req() does not care either whether the timer counts meanwhile. */
-	bool deferred = data_race(req->num_timeout) < defer &&
+	bool deferred = data_race((u8)req->num_timeout) < defer &&
 			TCP_SKB_CB(ack)->end_seq == first;
 
 	if (!completes(ack, req) ||
