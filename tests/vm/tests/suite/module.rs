@@ -733,7 +733,10 @@ fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
             // SAFETY: `priority` is a whole structure of that call, which is about this thread.
             let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
             Errno::result(set).expect("a real-time priority");
-            asking(&|| redirected.ask_conntrack(0), Duration::from_micros(50))
+            // On an emulated machine each time costs most of the pause; where there are fifty times as many
+            // unloads, connections get more of it.
+            let pause = Duration::from_micros(usual_or_long(50, 250));
+            asking(&|| redirected.ask_conntrack(0), pause)
         });
         let all = scope.spawn(|| asking(&|| redirected.ask(), Duration::from_micros(500)));
         let stop = StopAtEnd(&stop);
