@@ -109,8 +109,19 @@ pub struct ModuleReport {
     pub layouts: Vec<String>,
     /// Live sessions.
     pub sessions: Option<u64>,
+    /// The last sources whose options were not believed.
+    pub refused: Vec<Refused>,
     /// Lines with keys that this tool does not know, from a newer module.
     pub other: BTreeMap<String, String>,
+}
+
+/// A source that is not trusted, and wrote options all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Its address, as a prefix.
+    pub source: String,
+    /// How many of its options were refused.
+    pub options: u64,
 }
 
 /// One hook of the module.
@@ -122,6 +133,17 @@ pub struct Hook {
     pub by: String,
     /// Calls that the kernel did not hand to it.
     pub missed: u64,
+}
+
+impl Refused {
+    /// `203.0.113.9/32 12`
+    fn parse(text: &str) -> Option<Self> {
+        let (source, options) = text.split_once(' ')?;
+        Some(Self {
+            source: source.to_owned(),
+            options: options.trim().parse().ok()?,
+        })
+    }
 }
 
 impl ModuleReport {
@@ -140,6 +162,7 @@ impl ModuleReport {
                 "rust" => report.rust = Some(value.to_owned()),
                 "layouts" => report.layouts = value.split(',').map(str::to_owned).collect(),
                 "sessions" => report.sessions = value.parse().ok(),
+                "refused" => report.refused.extend(Refused::parse(value)),
                 _ => {
                     if let Some(function) = key.strip_prefix("hook ") {
                         report.hooks.push(Hook::parse(function, value));
@@ -317,6 +340,8 @@ hook tcp_child_process: kprobe missed 7
 hook tcp_destroy_sock: tracepoint missed 0
 layouts: 200/8=client-v4,253/20=client-v6
 sessions: 3
+refused: 203.0.113.9/32 12
+refused: 2001:db8::1/128 1
 colour: green
 ";
 
@@ -354,6 +379,14 @@ dropped_no_memory        :          0          1          0
         assert_eq!(report.rust.as_deref(), Some("kernel"));
         assert_eq!(report.sessions, Some(3));
         assert_eq!(report.layouts, ["200/8=client-v4", "253/20=client-v6"]);
+        let refused = |source: &str, options| Refused {
+            source: source.into(),
+            options,
+        };
+        assert_eq!(
+            report.refused,
+            [refused("203.0.113.9/32", 12), refused("2001:db8::1/128", 1)]
+        );
         assert_eq!(report.hooks.len(), 3);
         assert_eq!(
             report.hooks[1],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the owner of the node has set: at load by parameters, later by netlink.
+//! What the owner of the node has set: by parameters, at load.
 //!
 //! A [`Config`] never changes once it is published. A change is a new one in its place, so a hook works by
 //! the old one or by the new one, and the old one is freed when no hook can be reading it.

@@ -5,7 +5,9 @@
 
 use core::ffi::c_ulong;
 
+use super::guard::IrqsOff;
 use super::shim::toa_flow;
+use crate::pure::trust::Prefix;
 use crate::shared::last::Last;
 
 /// How many are kept.
@@ -34,5 +36,17 @@ impl RefusedSources {
             net: flow.net,
             addr: flow.peer,
         });
+    }
+
+    /// Calls `show` with each source, as a prefix, and how many of its options were refused. From a task.
+    pub(super) fn each(&self, mut show: impl FnMut(&Prefix, u64)) {
+        let off = IrqsOff::new();
+        let all = self.0.all();
+        drop(off);
+        for entry in &all {
+            if let (Ok(source), 1..) = (Prefix::new(entry.key.addr, 128), entry.count) {
+                show(&source, entry.count);
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::hooks::{self, How};
 use super::seq::Seq;
 use super::{layouts, shim, shim_text, State};
 use crate::backend;
+use crate::pure::text::Text;
 use crate::pure::uapi;
 
 /// Writes the file.
@@ -32,7 +33,14 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
     seq.text("layouts: ");
     layouts::show(seq, &state.layouts);
+    seq.text("\ntrusted: ")
+        .bytes(shim_text!(toa_shim_param_trusted));
     seq.text("\nsessions: ")
         .number(state.stats.live(), 1)
         .text("\n");
+    state.refused.each(|source, options| {
+        seq.text("refused: ")
+            .bytes(source.show(Text::<64>::new()).as_bytes());
+        seq.text(" ").number(options, 1).text("\n");
+    });
 }

@@ -49,7 +49,6 @@ impl<K: Copy + Default + PartialEq, const N: usize> Last<K, N> {
     }
 
     /// All of them, in no order.
-    #[allow(dead_code)] // Until something shows them.
     pub(crate) fn all(&self) -> [Entry<K>; N] {
         self.0.with(|entries| *entries)
     }

@@ -135,6 +135,7 @@ pub fn check(data: &[u8]) {
             let segment = match origin.segment {
                 Segment::Syn => libtoa::Segment::Syn,
                 Segment::Ack => libtoa::Segment::Ack,
+                Segment::Data => libtoa::Segment::Data,
             };
             assert_eq!(heard.segment, segment);
         }

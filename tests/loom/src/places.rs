@@ -65,8 +65,11 @@ fn an_address_that_waits_is_whole_while_another_comes() {
             let places = places.clone();
             thread::spawn(move || places.insert(&1, 12, NOW))
         };
+        let seen = places.peek(&1, NOW);
         let taken = places.take(&1, NOW);
         assert!([Some(11), Some(12)].contains(&taken));
+        // What was looked at stays, unless the newer one came in between.
+        assert!(seen == taken || (seen, taken) == (Some(11), Some(12)));
         assert_eq!(again.join().unwrap(), Room::Free);
         // If the old one was taken, the new one waits.
         let left = places.take(&1, NOW);

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::render::{self, Findings, Mark, Output};
-use crate::state::{self, Counters, Foreign, Hook, Loaded, Presence};
+use crate::state::{self, Counters, Foreign, Hook, Loaded, Presence, Refused};
 
 /// The arguments of `toa-cli status`.
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,7 @@ struct Module<'a> {
     layouts: Option<&'a [String]>,
     hooks: Option<&'a [Hook]>,
     sessions: Option<u64>,
+    refused: Option<&'a [Refused]>,
     counters: Option<&'a Counters>,
 }
 
@@ -286,7 +287,29 @@ fn judge_module(findings: &mut Findings, loaded: &Loaded) -> bool {
             format!("options that are read: {}", layouts.join(" ")),
         );
     }
+    if let Some(report) = &loaded.report {
+        for refused in &report.refused {
+            judge_refused(findings, loaded, refused);
+        }
+    }
     fits
+}
+
+/// A forwarder that nobody thought of, or somebody who forges: only the operator knows.
+fn judge_refused(findings: &mut Findings, loaded: &Loaded, refused: &Refused) {
+    let Refused { source, options } = refused;
+    let beside = match loaded.parameters.get("trusted").map(String::as_str) {
+        None | Some("none" | "any") => String::new(),
+        Some(list) => format!("{list},"),
+    };
+    findings.advise(
+        "module",
+        Mark::Note,
+        format!("{source} is not trusted: {options} of its options were refused"),
+        format!(
+            "if it is a forwarder of yours: toa-cli unload && toa-cli load trusted={beside}{source}"
+        ),
+    );
 }
 
 fn judge_hooks(findings: &mut Findings, loaded: &Loaded) {
@@ -450,6 +473,7 @@ fn module_json(loaded: &Loaded) -> Module<'_> {
         layouts: report.map(|report| report.layouts.as_slice()),
         hooks: report.map(|report| report.hooks.as_slice()),
         sessions: report.and_then(|report| report.sessions),
+        refused: report.map(|report| report.refused.as_slice()),
         counters: loaded.counters.as_ref(),
     }
 }

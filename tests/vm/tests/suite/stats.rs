@@ -20,7 +20,7 @@ const CLASSIC: [&str; 6] = [
     "getname_toa_empty",
 ];
 
-const OURS: [&str; 24] = [
+const OURS: [&str; 30] = [
     "malformed",
     "duplicate",
     "dropped_no_memory",
@@ -47,6 +47,8 @@ const OURS: [&str; 24] = [
     "data_253_20",
     "data_254_20",
     "data_200_20",
+    "data_201_6",
+    "data_202_8",
     "hooks_missed",
     "sessions_live",
 ];

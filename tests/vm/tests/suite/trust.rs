@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may speak: from whom an option is believed.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 
@@ -10,6 +11,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
 };
 use toa_cli::client::Client;
+use toa_cli::state::ModuleReport;
 use toa_cli::wire::{Flags, Segment, toa};
 use toa_testbed::Family;
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip};
@@ -100,8 +102,24 @@ fn by_default_private_shared_and_local_sources_are_believed_and_no_others() {
             "2000::1",
         ] {
             assert_eq!(told_to(world, peer), NOT_BELIEVED, "{peer}");
+            assert_eq!(refused(peer), 2, "{peer}");
         }
+        // Of the last 16, no more.
+        told_to(world, "198.51.100.1");
+        told_to(world, "198.51.100.2");
+        assert_eq!(refused("198.51.100.2"), 2);
+        assert_eq!(refused("9.255.255.254"), 0);
     });
+}
+
+/// How many options of that source the module says it refused.
+fn refused(source: &str) -> u64 {
+    let length = if source.contains(':') { 128 } else { 32 };
+    let source = format!("{source}/{length}");
+    let report = fs::read_to_string("/proc/net/toa").unwrap();
+    let report = ModuleReport::parse(&report).unwrap();
+    let of = report.refused.iter().find(|of| of.source == source);
+    of.map_or(0, |of| of.options)
 }
 
 /// Sends a SYN with TOA from this machine to itself, as only loopback lets pass.
