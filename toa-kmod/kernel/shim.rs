@@ -122,7 +122,11 @@ unsafe extern "C" {
     pub fn toa_shim_seq_number(seq: *mut seq_file, value: __u64, width: __u32);
 }
 unsafe extern "C" {
-    pub fn toa_shim_syn_flow(listener: *const sock, syn: *mut sk_buff, flow: *mut toa_flow);
+    pub fn toa_shim_syn_flow(
+        listener: *const sock,
+        syn: *mut sk_buff,
+        flow: *mut toa_flow,
+    );
 }
 unsafe extern "C" {
     pub fn toa_shim_child_flow(child: *const sock, flow: *mut toa_flow);
@@ -195,7 +199,12 @@ unsafe extern "C" {
     pub fn toa_shim_seconds() -> __u32;
 }
 unsafe extern "C" {
-    pub fn toa_shim_hash(a: __u32, b: __u32, c: __u32, key: *const ::core::ffi::c_ulong) -> __u32;
+    pub fn toa_shim_hash(
+        a: __u32,
+        b: __u32,
+        c: __u32,
+        key: *const ::core::ffi::c_ulong,
+    ) -> __u32;
 }
 unsafe extern "C" {
     pub fn toa_shim_random(to: *mut ::core::ffi::c_void, bytes: usize);
