@@ -13,6 +13,7 @@ use std::ptr;
 use nix::errno::Errno;
 use toa_cli::kmsg::Cursor;
 use toa_cli::wire::toa;
+use toa_kmod::pure::uapi::toa_original;
 use toa_testbed::{Family, command};
 use toa_vm_tests::node::{self, Sysctl};
 use toa_vm_tests::{World, accept, kernel_log, module, original};
@@ -21,11 +22,11 @@ const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 const TOA_SO_ABI: i32 = 0x544f_4101;
 const TOA_SO_GET_LOOKUP: i32 = 4096;
 
-/// Each option, and how long its answer is.
-const OPTIONS: [(i32, usize); 3] = [
-    (TOA_SO_ORIGINAL, 48),
-    (TOA_SO_ABI, 4),
-    (TOA_SO_GET_LOOKUP, 20),
+/// Each call, the least that its buffer must hold, and its whole answer.
+const OPTIONS: [(i32, usize, usize); 3] = [
+    (TOA_SO_ORIGINAL, 48, size_of::<toa_original>()),
+    (TOA_SO_ABI, 4, 4),
+    (TOA_SO_GET_LOOKUP, 20, 20),
 ];
 
 const PAGE: usize = 4096;
@@ -118,11 +119,11 @@ fn a_bad_buffer_is_efault_at_every_boundary() {
         let readable = Page::new(libc::PROT_READ);
         let closed = Page::new(libc::PROT_NONE);
         connections(world, |stream, told| {
-            for (name, size) in OPTIONS {
+            for (name, least, all) in OPTIONS {
                 if name == TOA_SO_GET_LOOKUP && !told {
                     continue;
                 }
-                for given in [size, size.max(48), PAGE] {
+                for given in [least, least.max(48), PAGE] {
                     let mut len = given as libc::socklen_t;
                     let mut at = |buffer: usize| {
                         len = given as libc::socklen_t;
@@ -144,7 +145,7 @@ fn a_bad_buffer_is_efault_at_every_boundary() {
                     };
                     assert_eq!(at(0), null, "{name:#x} at 0");
                     // The page ends after so many bytes of the answer.
-                    let whole = size.min(given);
+                    let whole = all.min(given);
                     for room in 1..whole {
                         let cut = at(writable.end() - room);
                         assert_eq!(cut, refused, "{name:#x}, {room} of {given} bytes mapped");
@@ -176,7 +177,7 @@ fn a_bad_length_pointer_is_efault() {
             page
         };
         connections(world, |stream, told| {
-            for (name, _) in OPTIONS {
+            for (name, ..) in OPTIONS {
                 if name == TOA_SO_GET_LOOKUP && !told {
                     continue;
                 }
@@ -320,7 +321,7 @@ fn beside_a_foreign_toa_nothing_is_loaded_or_unloaded_and_the_tool_says_what_to_
 fn an_option_that_another_module_has_is_ebusy_and_leaves_nothing() {
     let _unloaded = module::Unloaded::now();
     let path = node::module_file();
-    for (name, _) in OPTIONS {
+    for (name, ..) in OPTIONS {
         let occupant = module::Other::load("occupant", &format!("sockopt={name}"));
         for parameters in ["", "hook=kprobe"] {
             let (errno, lines) = refused(&path, parameters);
