@@ -52,6 +52,8 @@ fn check_report(text: &str) {
     let mut abi = None;
     let mut rust = None;
     let mut sessions = None;
+    let mut layouts: Vec<&str> = Vec::new();
+    let mut refused = Vec::new();
     let mut hooks = Vec::new();
     let mut other = BTreeMap::new();
     for (key, value) in text.lines().filter_map(parts) {
@@ -60,6 +62,13 @@ fn check_report(text: &str) {
             "abi" => abi = number(value, u32::MAX.into()),
             "rust" => rust = Some(value),
             "sessions" => sessions = number(value, u64::MAX.into()),
+            "layouts" => layouts = value.split(',').collect(),
+            "refused" => {
+                if let Some((source, options)) = value.split_once(' ') {
+                    refused
+                        .extend(number(options, u64::MAX.into()).map(|options| (source, options)));
+                }
+            }
             "" => {}
             _ if key.starts_with("hook ") => {
                 let words: Vec<_> = value.split_whitespace().collect();
@@ -80,6 +89,13 @@ fn check_report(text: &str) {
     assert_eq!(report.abi.map(u128::from), abi);
     assert_eq!(report.rust.as_deref(), rust);
     assert_eq!(report.sessions.map(u128::from), sessions);
+    assert_eq!(report.layouts, layouts);
+    let found: Vec<_> = report
+        .refused
+        .iter()
+        .map(|refused| (refused.source.as_str(), u128::from(refused.options)))
+        .collect();
+    assert_eq!(found, refused);
     let found: Vec<_> = report
         .hooks
         .iter()
