@@ -65,8 +65,9 @@ fn check_report(text: &str) {
             "layouts" => layouts = value.split(',').collect(),
             "refused" => {
                 if let Some((source, options)) = value.split_once(' ') {
-                    refused
-                        .extend(number(options, u64::MAX.into()).map(|options| (source, options)));
+                    refused.extend(
+                        number(options.trim(), u64::MAX.into()).map(|options| (source, options)),
+                    );
                 }
             }
             "" => {}
