@@ -16,6 +16,7 @@ pub mod module;
 pub mod node;
 pub mod sockopt;
 mod stats;
+pub mod stream;
 mod world;
 
 pub use stats::{Difference, Stats, sessions, sessions_become, settle};

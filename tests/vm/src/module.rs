@@ -161,6 +161,19 @@ impl Unloaded {
     }
 }
 
+/// The module with these parameters, for as long as what it returns lives; then with none.
+///
+/// # Panics
+///
+/// As [`Unloaded::now`], and where the kernel does not take it.
+#[must_use]
+#[track_caller]
+pub fn loaded_with(parameters: &str) -> Unloaded {
+    let unloaded = Unloaded::now();
+    load(parameters).unwrap_or_else(|errno| panic!("{parameters:?}: not loaded: {errno}"));
+    unloaded
+}
+
 impl Drop for Unloaded {
     fn drop(&mut self) {
         if is_loaded() {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use toa_testbed::command;
+
 /// How long to wait for what must come; an emulated machine is slow, and one whose kernel checks
 /// every access much slower still.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -159,6 +161,20 @@ pub fn skip(why: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
+/// Runs ip(8) with these words, in the calling thread's network namespace.
+///
+/// # Panics
+///
+/// Where it fails.
+#[track_caller]
+pub fn ip(line: &str) {
+    let output = command("ip")
+        .args(line.split_whitespace())
+        .output()
+        .expect("ip(8) runs");
+    assert!(output.status.success(), "ip {line}: {output:?}");
+}
+
 /// Whether this kernel has MPTCP; the test is skipped where it has not (Debian's before 6.1).
 #[must_use]
 pub fn has_mptcp() -> bool {
@@ -167,6 +183,25 @@ pub fn has_mptcp() -> bool {
         skip("this kernel has no MPTCP");
     }
     has
+}
+
+/// A counter of MPTCP's, of the calling thread's network namespace.
+///
+/// # Panics
+///
+/// Where the kernel has none of that name.
+#[must_use]
+#[track_caller]
+pub fn mptcp_counter(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").expect("the counters");
+    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
+    let names = lines.next().expect("MPTCP's names").split_whitespace();
+    let numbers = lines.next().expect("MPTCP's numbers").split_whitespace();
+    let (_, number) = names
+        .zip(numbers)
+        .find(|(n, _)| *n == name)
+        .unwrap_or_else(|| panic!("no {name} among MPTCP's counters"));
+    number.parse().expect("a number")
 }
 
 /// Switches ftrace off for as long as what it returns lives; `None` where this kernel's switch

@@ -59,6 +59,18 @@ impl World {
         result
     }
 
+    /// As [`Self::run`], with the module loaded anew, with these parameters.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::run`].
+    pub fn run_with<T: Send>(parameters: &str, work: impl FnOnce(&Self) -> T + Send) -> T {
+        let _loaded = module::loaded_with(parameters);
+        let result = Self::beside(work);
+        settle();
+        result
+    }
+
     /// As [`Self::run`], without a word on the module: for a second one at the same time, and for
     /// tests that unload it.
     ///

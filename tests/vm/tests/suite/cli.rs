@@ -293,8 +293,7 @@ fn status_and_check_go_by_the_set_of_layouts_in_force() {
             "IPv4, TOA in the ACK: skipped",
         ),
     ] {
-        let _unloaded = module::Unloaded::now();
-        module::load(&format!("layouts={layouts}")).unwrap();
+        let _loaded = module::loaded_with(&format!("layouts={layouts}"));
         let status = run(&["status"]);
         assert_eq!(status.code, 0, "{status:?}");
         assert!(status.stdout.contains(entry), "{status:?}");
@@ -325,8 +324,7 @@ fn check_leaves_live_connections_alone() {
 /// The hooks are there, and nobody calls them: status cannot always tell, check must.
 #[test]
 fn check_finds_a_node_whose_hooks_are_silent() {
-    let _unloaded = module::Unloaded::now();
-    module::load("hook=kprobe").unwrap();
+    let _loaded = module::loaded_with("hook=kprobe");
     let kprobes = "/sys/kernel/debug/kprobes/enabled";
     fs::write(kprobes, "0").unwrap();
     let (status, check) = (run(&["status"]), run(&["check"]));

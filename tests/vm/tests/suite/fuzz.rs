@@ -17,7 +17,7 @@ use toa_kmod::pure::policy::{self, Reading, Segment, choose};
 use toa_kmod::pure::profile;
 use toa_testbed::Family;
 use toa_vm_tests::node::PATIENCE;
-use toa_vm_tests::{Conn, Stats, World, module, wait_readable};
+use toa_vm_tests::{Conn, Stats, World, wait_readable};
 
 /// What Linux puts into a SYN, without room for much else, and into any other segment.
 const USUAL: [&[u8]; 2] = [
@@ -247,10 +247,8 @@ fn options_of_chance_are_read_as_the_pure_part_reads_them() {
     let mut dropped = Dropped::default();
     let mut told = 0;
     for profile in &profile::PROFILES {
-        let _unloaded = module::Unloaded::now();
-        module::load(&format!("layouts={}", profile.name)).expect("the module loads");
         let table = profile::parse(profile.name.as_bytes()).expect("a profile");
-        World::beside(|world| {
+        World::run_with(&format!("layouts={}", profile.name), |world| {
             for _ in 0..connections / profile::PROFILES.len() {
                 let told_now = connection(world, &table, &mut rng, &mut dropped);
                 told += usize::from(told_now.is_some());

@@ -163,9 +163,7 @@ fn assert_told(conn: &Conn, socket: Family, sent: Told, by: (Segment, u8, u8)) {
 }
 
 fn load(layouts: &str) -> module::Unloaded {
-    let unloaded = module::Unloaded::now();
-    module::load(&format!("layouts={layouts}")).expect("the module loads");
-    unloaded
+    module::loaded_with(&format!("layouts={layouts}"))
 }
 
 /// The names of the counters of options seen.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A session begins and ends with its connection, and shows nobody else's address.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::forget;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +15,8 @@ use sha2::{Digest, Sha256};
 use toa_cli::client::Client;
 use toa_cli::wire::{Flags, toa};
 use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, command, in_ns};
-use toa_vm_tests::node::{self, PATIENCE, wait_until};
+use toa_vm_tests::node::{self, PATIENCE, mptcp_counter, wait_until};
+use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, stream_socket};
 use toa_vm_tests::{
     Conn, Stats, World, accept, module, original, server_ip, sessions, sessions_become, settle,
 };
@@ -305,35 +305,13 @@ fn many_connections_come_and_go_on_all_cpus() {
 
 // MPTCP: RFC 8684.
 
-const IPPROTO_MPTCP: libc::c_int = 262;
 /// The option's kind.
 const MPTCP: u8 = 30;
 
 /// A listener whose connections may be MPTCP ones.
 fn mptcp_listener(family: Family) -> TcpListener {
-    let domain = match family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
-    };
-    // SAFETY: No memory is involved.
-    let fd = unsafe {
-        libc::socket(
-            domain,
-            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
-            IPPROTO_MPTCP,
-        )
-    };
-    let fd = Errno::result(fd).expect("an MPTCP socket");
-    // SAFETY: The descriptor was made just now, and nobody else has it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    match SocketAddr::new(server_ip(family), 8080) {
-        SocketAddr::V4(at) => bind(fd.as_raw_fd(), &SockaddrIn::from(at)).unwrap(),
-        SocketAddr::V6(at) => {
-            bind(fd.as_raw_fd(), &nix::sys::socket::SockaddrIn6::from(at)).unwrap();
-        }
-    }
-    listen(&fd, Backlog::new(16).unwrap()).unwrap();
-    fd.into()
+    let at = SocketAddr::new(server_ip(family), 8080);
+    listen_at(stream_socket(family, IPPROTO_MPTCP), at)
 }
 
 /// A plain TCP client makes the connection fall back, and then it is TCP as any other.
@@ -375,15 +353,6 @@ fn mp_capable(client: &mut Client, ack: &[u8]) -> u32 {
     client.ack(&option).unwrap();
     let hash = Sha256::digest(server_key);
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
-}
-
-fn mptcp_counter(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
-    let names = lines.next().unwrap().split_whitespace();
-    let numbers = lines.next().unwrap().split_whitespace();
-    let (_, number) = names.zip(numbers).find(|(n, _)| *n == name).unwrap();
-    number.parse().unwrap()
 }
 
 /// The kernel does not pass a true MPTCP socket's questions on, and libtoa says so.

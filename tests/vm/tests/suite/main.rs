@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tests of the whole: a stock kernel, the module, real sockets. Run by `scripts/test`.
 
+mod bpf;
 mod carriers;
 mod cli;
 mod faults;

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use toa_cli::wire::toa;
 use toa_testbed::Family;
-use toa_vm_tests::{Stats, World, module, node, original, settle, sockopt};
+use toa_vm_tests::{Stats, World, module, node, original, sockopt};
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 
@@ -229,9 +229,7 @@ fn without_memory_a_connection_works_and_has_no_address() {
         return;
     };
     for parameters in ["hook=ftrace", "hook=kprobe"] {
-        let unloaded = module::Unloaded::now();
-        module::load(parameters).unwrap();
-        World::beside(|world| {
+        World::run_with(parameters, |world| {
             for family in Family::ALL {
                 let listener = world.listen(family);
                 let client = original(family, 7, 7);
@@ -253,8 +251,6 @@ fn without_memory_a_connection_works_and_has_no_address() {
                 }
             }
         });
-        settle();
-        drop(unloaded);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use libtoa::Segment;
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::{Family, command};
-use toa_vm_tests::node::{PATIENCE, Sysctl};
+use toa_vm_tests::node::{PATIENCE, Sysctl, ip};
 use toa_vm_tests::{Conn, World, accept, original, peer_ip, server_ip, wait_readable};
 
 /// Connects with TOA in the SYN and then with TOA in the ACK, every packet changed by `change` into
@@ -296,14 +296,6 @@ fn in_buffers_that_split_the_tcp_header_and_the_option() {
             }
         }
     });
-}
-
-fn ip(line: &str) {
-    let output = command("ip")
-        .args(line.split_whitespace())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "ip {line}: {output:?}");
 }
 
 /// The only device of a [`World`] beside loopback.

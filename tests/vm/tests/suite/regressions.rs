@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,6 +13,8 @@ use nix::sys::socket::{setsockopt, sockopt as option};
 use toa_cli::wire::{Flags, MAX_OPTIONS, toa};
 use toa_testbed::Family;
 use toa_vm_tests::{Conn, World, accept, node, original, sockopt, wait_readable};
+
+use super::bpf;
 
 /// `TOA_SO_ORIGINAL` of `toa.h`, and the size of its answer.
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
@@ -172,70 +174,6 @@ fn ktls_works_on_a_connection_with_an_address() {
     });
 }
 
-/// bpf(2), for a map of sockets.
-mod bpf {
-    use super::*;
-
-    const BPF_MAP_CREATE: libc::c_int = 0;
-    const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
-    const BPF_MAP_TYPE_SOCKMAP: u32 = 15;
-
-    #[repr(C)]
-    struct Create {
-        map_type: u32,
-        key_size: u32,
-        value_size: u32,
-        max_entries: u32,
-    }
-
-    #[repr(C)]
-    struct Update {
-        map: u32,
-        _pad: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-
-    /// # Safety
-    ///
-    /// `attributes` is what the command takes, and every pointer in it is good for the call.
-    unsafe fn call<T>(command: libc::c_int, attributes: &T) -> Result<libc::c_long, Errno> {
-        let size = size_of::<T>();
-        // SAFETY: By this function's contract.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size) };
-        Errno::result(result)
-    }
-
-    /// A map of one socket.
-    pub(super) fn sockmap() -> Result<OwnedFd, Errno> {
-        let create = Create {
-            map_type: BPF_MAP_TYPE_SOCKMAP,
-            key_size: 4,
-            value_size: 4,
-            max_entries: 1,
-        };
-        // SAFETY: The beginning of that command's structure, without pointers.
-        let map = unsafe { call(BPF_MAP_CREATE, &create) }?;
-        // SAFETY: The descriptor was made just now.
-        Ok(unsafe { OwnedFd::from_raw_fd(map as i32) })
-    }
-
-    pub(super) fn insert(map: &OwnedFd, socket: &impl AsRawFd) -> Result<(), Errno> {
-        let (key, value) = (0u32, socket.as_raw_fd());
-        let update = Update {
-            map: map.as_raw_fd() as u32,
-            _pad: 0,
-            key: (&raw const key) as u64,
-            value: (&raw const value) as u64,
-            flags: 0,
-        };
-        // SAFETY: The structure of that command; both pointers are to living values of four bytes.
-        unsafe { call(BPF_MAP_UPDATE_ELEM, &update) }.map(drop)
-    }
-}
-
 /// The same modules give sockmap EBUSY, or a wild pointer.
 #[test]
 fn sockmap_takes_a_connection_with_an_address() {
@@ -245,13 +183,13 @@ fn sockmap_takes_a_connection_with_an_address() {
             let kind = if client.is_ipv4() { 200 } else { 253 };
             let listener = world.listen(family);
             let mut conn = world.connect(family, &listener, &[], &toa(kind, client));
-            let map = match bpf::sockmap() {
+            let map = match bpf::sockmap(1) {
                 Err(Errno::EINVAL | Errno::ENOSYS) => {
                     return node::skip("this kernel has no sockmap");
                 }
                 map => map.expect("a map of sockets"),
             };
-            bpf::insert(&map, &conn.stream).expect("a socket for the map");
+            bpf::insert(&map, 0, &conn.stream).expect("a socket for the map");
             conn.exchange();
             assert_eq!(told(&conn.stream), Some(client));
             drop(map);

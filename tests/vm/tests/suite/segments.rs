@@ -17,9 +17,7 @@ use toa_cli::client::Client;
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::node::{PATIENCE, Sysctl};
-use toa_vm_tests::{
-    Conn, Stats, World, accept, module, original, server_ip, sessions, sessions_become, settle,
-};
+use toa_vm_tests::{Conn, Stats, World, accept, original, server_ip, sessions, sessions_become};
 
 use super::table::counter;
 
@@ -585,14 +583,6 @@ fn in_time_wait(peer: SocketAddr) -> bool {
     })
 }
 
-/// Runs a test with the module loaded so, and without a session in the end.
-fn loaded_with(parameters: &str, work: impl FnOnce(&World) + Send) {
-    let _unloaded = module::Unloaded::now();
-    module::load(parameters).unwrap();
-    World::beside(work);
-    settle();
-}
-
 /// Sends data with these options, which the server reads.
 #[track_caller]
 fn data(conn: &mut Conn, options: &[u8]) {
@@ -603,7 +593,7 @@ fn data(conn: &mut Conn, options: &[u8]) {
 #[test]
 fn the_first_three_data_segments_are_read_if_asked_for_and_no_more() {
     for hook in ["", " hook=kprobe"] {
-        loaded_with(&format!("first_data=1{hook}"), |world| {
+        World::run_with(&format!("first_data=1{hook}"), |world| {
             for family in Family::ALL {
                 let listener = world.listen(family);
                 let [(client, option), (_, later)] = [1, 2].map(|host| named(family, host));
@@ -643,7 +633,7 @@ fn the_first_three_data_segments_are_read_if_asked_for_and_no_more() {
 
 #[test]
 fn data_of_a_connection_whose_client_is_known_are_not_read() {
-    loaded_with("first_data=1", |world| {
+    World::run_with("first_data=1", |world| {
         let listener = world.listen(Family::V4);
         let [(early, option), (_, later)] = [1, 2].map(|host| named(Family::V4, host));
         for (syn, ack, by) in [
@@ -662,7 +652,7 @@ fn data_of_a_connection_whose_client_is_known_are_not_read() {
 /// Nor do they use up the three.
 #[test]
 fn data_with_wrong_numbers_or_a_wrong_checksum_are_not_believed() {
-    loaded_with("first_data=1", |world| {
+    World::run_with("first_data=1", |world| {
         for family in Family::ALL {
             let listener = world.listen(family);
             let [(client, option), (_, forged)] = [1, 66].map(|host| named(family, host));
@@ -699,7 +689,7 @@ fn data_with_wrong_numbers_or_a_wrong_checksum_are_not_believed() {
 
 #[test]
 fn the_first_data_of_a_fast_open_connection_and_of_a_deferred_one_are_read() {
-    loaded_with("first_data=1", |world| {
+    World::run_with("first_data=1", |world| {
         for family in Family::ALL {
             let (client, option) = named(family, 7);
             let answer = Some((client, Segment::Data));
@@ -723,7 +713,7 @@ fn the_first_data_of_a_fast_open_connection_and_of_a_deferred_one_are_read() {
 /// A socket gets the memory of one that died before its data came.
 #[test]
 fn whose_data_are_awaited_is_forgotten_with_the_socket() {
-    loaded_with("first_data=1", |world| {
+    World::run_with("first_data=1", |world| {
         let (_, option) = named(Family::V4, 66);
         for _ in 0..32 {
             let listener = world.listen(Family::V4);

@@ -16,20 +16,22 @@ use io_uring::{IoUring, cqueue, opcode, types};
 use libtoa::{Error, Segment};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrIn, SockaddrIn6, SockaddrLike, bind, connect, listen, recvmsg, sendmsg, setsockopt,
-    socketpair, sockopt as option,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, connect,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt as option,
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use toa_cli::client::{Client, Link};
 use toa_cli::tun::Tun;
 use toa_cli::wire::toa;
-use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, command, in_ns};
-use toa_vm_tests::node::{self, PATIENCE, Sysctl, wait_until};
+use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, in_ns};
+use toa_vm_tests::node::{self, PATIENCE, Sysctl, ip, mptcp_counter, wait_until};
+use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, sockaddr, stream_socket};
 use toa_vm_tests::{
     Conn, World, accept, module, original, server_ip, sessions, settle, sockopt, wait_readable,
 };
+
+use super::bpf;
 
 const KINDS: Kinds = Kinds { v4: 200, v6: 253 };
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
@@ -48,35 +50,6 @@ fn ways(client: SocketAddr) -> [(Segment, Vec<u8>, Vec<u8>); 2] {
         (Segment::Syn, option.clone(), vec![]),
         (Segment::Ack, vec![], option),
     ]
-}
-
-const IPPROTO_MPTCP: libc::c_int = 262;
-
-/// A stream socket of the calling thread's network namespace.
-fn stream_socket(family: Family, protocol: libc::c_int) -> OwnedFd {
-    let domain = match family {
-        Family::V4 => libc::AF_INET,
-        Family::V6 => libc::AF_INET6,
-    };
-    // SAFETY: No memory is involved.
-    let fd = unsafe { libc::socket(domain, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, protocol) };
-    let fd = Errno::result(fd).expect("a socket");
-    // SAFETY: The descriptor was made just now, and nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-fn sockaddr(addr: SocketAddr) -> Box<dyn SockaddrLike> {
-    match addr {
-        SocketAddr::V4(addr) => Box::new(SockaddrIn::from(addr)),
-        SocketAddr::V6(addr) => Box::new(SockaddrIn6::from(addr)),
-    }
-}
-
-#[track_caller]
-fn listen_at(fd: OwnedFd, at: SocketAddr) -> TcpListener {
-    bind(fd.as_raw_fd(), &*sockaddr(at)).expect("bind");
-    listen(&fd, Backlog::new(16).unwrap()).expect("listen");
-    fd.into()
 }
 
 /// One of several listeners at one address.
@@ -465,15 +438,6 @@ fn connections_of_a_multishot_accept() {
     });
 }
 
-#[track_caller]
-fn ip(line: &str) {
-    let output = command("ip")
-        .args(line.split_whitespace())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "ip {line}: {output:?}");
-}
-
 /// Two customers' networks on one machine: the same addresses, ports and sequence numbers.
 #[test]
 fn the_same_tuple_in_two_vrfs_at_once() {
@@ -616,110 +580,6 @@ fn ktls_both_ways_on_a_connection_with_an_address() {
     settle();
 }
 
-/// bpf(2): a map of sockets, and a program that sends what comes for one of them out by another.
-mod bpf {
-    use super::*;
-
-    const MAP_CREATE: libc::c_int = 0;
-    const MAP_UPDATE_ELEM: libc::c_int = 2;
-    const PROG_LOAD: libc::c_int = 5;
-    const PROG_ATTACH: libc::c_int = 8;
-    const MAP_TYPE_SOCKMAP: u32 = 15;
-    const PROG_TYPE_SK_SKB: u32 = 14;
-    const SK_SKB_STREAM_VERDICT: u32 = 5;
-
-    /// The instructions, with the map's descriptor in its place: `return
-    /// bpf_sk_redirect_map(skb, map, 1, 0)`.
-    fn redirect_to_1(map: &OwnedFd) -> [u64; 6] {
-        let instruction = |code: u8, registers: u8, immediate: u32| {
-            u64::from(code) | u64::from(registers) << 8 | u64::from(immediate) << 32
-        };
-        const LOAD_64: u8 = 0x18;
-        const MOVE: u8 = 0xb7;
-        const CALL: u8 = 0x85;
-        const EXIT: u8 = 0x95;
-        const SK_REDIRECT_MAP: u32 = 52;
-        /// Register 2, from a map's descriptor (`BPF_PSEUDO_MAP_FD`).
-        const R2_MAP: u8 = 0x12;
-        [
-            instruction(LOAD_64, R2_MAP, map.as_raw_fd() as u32),
-            0,
-            instruction(MOVE, 3, 1),
-            instruction(MOVE, 4, 0),
-            instruction(CALL, 0, SK_REDIRECT_MAP),
-            instruction(EXIT, 0, 0),
-        ]
-    }
-
-    /// # Safety
-    ///
-    /// `attributes` is what the command takes, and every pointer in it is good for the call.
-    unsafe fn call<T>(command: libc::c_int, attributes: &T) -> Result<libc::c_long, Errno> {
-        let size = size_of::<T>();
-        // SAFETY: By this function's contract.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size) };
-        Errno::result(result)
-    }
-
-    fn owned(fd: libc::c_long) -> OwnedFd {
-        // SAFETY: bpf(2) has just made the descriptor, and nobody else has it.
-        unsafe { OwnedFd::from_raw_fd(fd as i32) }
-    }
-
-    /// A map with room for two sockets, of which what comes in for any goes out by the one at 1.
-    pub(super) fn redirecting() -> Result<(OwnedFd, OwnedFd), Errno> {
-        // Type, key size, value size, entries.
-        let create = [MAP_TYPE_SOCKMAP, 4, 4, 2];
-        // SAFETY: The beginning of that command's structure, without pointers.
-        let map = owned(unsafe { call(MAP_CREATE, &create) }?);
-        let program = redirect_to_1(&map);
-        let licence = c"Dual MIT/GPL";
-        #[repr(C)]
-        struct Load {
-            kind: u32,
-            count: u32,
-            program: u64,
-            licence: u64,
-        }
-        let load = Load {
-            kind: PROG_TYPE_SK_SKB,
-            count: program.len() as u32,
-            program: program.as_ptr() as u64,
-            licence: licence.as_ptr() as u64,
-        };
-        // SAFETY: The beginning of that command's structure; both pointers are to living values.
-        let program = owned(unsafe { call(PROG_LOAD, &load) }?);
-        // Target, program, type, flags.
-        let [target, attached] = [&map, &program].map(|fd| fd.as_raw_fd() as u32);
-        let attach = [target, attached, SK_SKB_STREAM_VERDICT, 0];
-        // SAFETY: The beginning of that command's structure, without pointers.
-        unsafe { call(PROG_ATTACH, &attach) }?;
-        Ok((map, program))
-    }
-
-    pub(super) fn insert(map: &OwnedFd, key: u32, socket: &impl AsRawFd) -> Result<(), Errno> {
-        #[repr(C)]
-        struct Update {
-            map: u32,
-            pad: u32,
-            key: u64,
-            value: u64,
-            flags: u64,
-        }
-        let value = socket.as_raw_fd();
-        let update = Update {
-            map: map.as_raw_fd() as u32,
-            pad: 0,
-            key: (&raw const key) as u64,
-            value: (&raw const value) as u64,
-            flags: 0,
-        };
-        // SAFETY: The structure of that command; both pointers are to living values of four bytes.
-        unsafe { call(MAP_UPDATE_ELEM, &update) }.map(drop)
-    }
-}
-
 /// A proxy in the kernel: what comes in on one connection goes out by another, and both have an
 /// address.
 #[test]
@@ -758,15 +618,6 @@ fn sockmap_redirects_between_connections_with_addresses() {
             drop(map);
         }
     });
-}
-
-fn mptcp_counter(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
-    let names = lines.next().unwrap().split_whitespace();
-    let numbers = lines.next().unwrap().split_whitespace();
-    let (_, number) = names.zip(numbers).find(|(n, _)| *n == name).unwrap();
-    number.parse().unwrap()
 }
 
 /// The kernel's own MPTCP client, through the hop. A TCP server is told of it as of any other; an

@@ -11,7 +11,7 @@ use toa_cli::client::Client;
 use toa_cli::wire::{Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::node::{self, Sysctl, meminfo, slabs, usual_or_long};
-use toa_vm_tests::{Conn, Stats, World, module, original, settle};
+use toa_vm_tests::{Conn, Stats, World, original, settle};
 
 /// Always: no request of a half-open connection is kept, the SYN's sequence number comes back in
 /// the ACK.
@@ -187,9 +187,7 @@ fn an_address_waits_64_seconds() {
 fn an_honest_syn_outlives_a_small_flood() {
     // What the tests before left waiting goes with the module: in a full table a namespace has but
     // half of a bucket beside another's.
-    let _unloaded = module::Unloaded::now();
-    module::load("").unwrap();
-    World::beside(|world| {
+    World::run_with("", |world| {
         let _cookies = cookies(COOKIES_ALWAYS);
         let client = original(Family::V4, 7, 7);
         let listener = world.listen(Family::V4);
@@ -201,7 +199,6 @@ fn an_honest_syn_outlives_a_small_flood() {
         let conn = Conn::accepted(end, &listener);
         assert_told(&conn, client, Segment::Syn);
     });
-    settle();
 }
 
 #[test]

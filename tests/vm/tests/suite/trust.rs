@@ -54,14 +54,6 @@ fn told_to(world: &World, peer: &str) -> ([Option<Carrier>; 2], u64) {
 const BELIEVED: ([Option<Carrier>; 2], u64) = ([Some(Carrier::Syn), Some(Carrier::Ack)], 0);
 const NOT_BELIEVED: ([Option<Carrier>; 2], u64) = ([None, None], 2);
 
-/// The module with these parameters, for as long as `work` takes.
-fn with(parameters: &str, work: impl FnOnce(&World) + Send) {
-    let _unloaded = module::Unloaded::now();
-    module::load(parameters).unwrap();
-    World::beside(work);
-    toa_vm_tests::settle();
-}
-
 /// The first and the last address of each range that is trusted by default, and the ones beside it.
 #[test]
 fn by_default_private_shared_and_local_sources_are_believed_and_no_others() {
@@ -218,7 +210,7 @@ fn a_dual_stack_listener_tells_the_families_apart() {
 
 #[test]
 fn a_list_a_single_address_everybody_and_nobody() {
-    with(
+    World::run_with(
         "trusted=203.0.113.64/28,2001:db8:7::/48,198.51.100.9",
         |world| {
             for peer in [
@@ -242,18 +234,18 @@ fn a_list_a_single_address_everybody_and_nobody() {
             }
         },
     );
-    with("trusted=any", |world| {
+    World::run_with("trusted=any", |world| {
         for peer in ["203.0.113.66", "2001:db8::66", "10.0.0.2"] {
             assert_eq!(told_to(world, peer), BELIEVED, "{peer}");
         }
     });
-    with("trusted=none", |world| {
+    World::run_with("trusted=none", |world| {
         for peer in ["203.0.113.66", "10.0.0.2", "fd00::2"] {
             assert_eq!(told_to(world, peer), NOT_BELIEVED, "{peer}");
         }
     });
     // One family's everything is nothing of the other's.
-    with("trusted=::/0", |world| {
+    World::run_with("trusted=::/0", |world| {
         assert_eq!(told_to(world, "2001:db8::66"), BELIEVED);
         assert_eq!(told_to(world, "10.0.0.2"), NOT_BELIEVED);
     });
@@ -265,7 +257,7 @@ fn a_long_list() {
     let entries: Vec<String> = (0..75).map(|n| format!("11.{n}.0.0/24")).collect();
     let list = entries.join(",");
     assert!(list.len() < 1024);
-    with(&format!("trusted={list}"), |world| {
+    World::run_with(&format!("trusted={list}"), |world| {
         for peer in ["11.0.0.1", "11.41.0.1", "11.74.0.255"] {
             assert_eq!(told_to(world, peer), BELIEVED, "{peer}");
         }

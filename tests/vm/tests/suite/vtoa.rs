@@ -162,9 +162,7 @@ fn hybrid(vid: [u8; 4]) -> V6Vs {
 
 /// With the layouts of vtoa.
 fn as_vtoa(work: impl FnOnce(&World) + Send) {
-    let _unloaded = module::Unloaded::now();
-    module::load("layouts=alibaba").unwrap();
-    World::beside(work);
+    World::run_with("layouts=alibaba", work);
 }
 
 #[test]
