@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::host::Host;
-use crate::state;
+use crate::state::ModuleReport;
 use crate::xtables::{CHAIN, MARK};
 
 /// The guard's table; nobody else's has this name, and the guard touches no other.
@@ -88,11 +88,12 @@ impl Guard {
     ///
     /// [`Error::Any`] where the module trusts everybody, and what cannot be read.
     pub fn of(host: &Host) -> Result<Self, Error> {
-        let trusted = match trusted_by_module(host) {
-            Some(list) => prefixes(entries(&list))?,
+        let report = ModuleReport::of(host).unwrap_or_default();
+        let trusted = match &report.trusted {
+            Some(list) => prefixes(entries(list))?,
             None => prefixes(TRUSTED.into_iter())?,
         };
-        let (chosen, kinds) = (false, kinds(host)?);
+        let (chosen, kinds) = (false, kinds(&report)?);
         Ok(Self {
             trusted,
             chosen,
@@ -107,7 +108,8 @@ impl Guard {
     /// The entry of either list that cannot be read.
     pub fn trusting(host: &Host, list: &str) -> Result<Self, Error> {
         let trusted = prefixes(entries(list))?;
-        let (chosen, kinds) = (true, kinds(host)?);
+        let report = ModuleReport::of(host).unwrap_or_default();
+        let (chosen, kinds) = (true, kinds(&report)?);
         Ok(Self {
             trusted,
             chosen,
@@ -256,11 +258,6 @@ pub fn removal() -> String {
     format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
 }
 
-/// The list of the sources that the loaded module trusts, where it tells.
-fn trusted_by_module(host: &Host) -> Option<String> {
-    state::report_line(host, "trusted")
-}
-
 /// The entries of a list, which commas or white space separate.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\n'])
@@ -314,14 +311,13 @@ fn prefix(entry: &str) -> Result<IpNet, Error> {
 }
 
 /// The kinds to take out: the usual ones, and what the module reads by its line `layouts:`.
-fn kinds(host: &Host) -> Result<BTreeSet<u8>, Error> {
-    let line = state::report_line(host, "layouts").unwrap_or_default();
+fn kinds(report: &ModuleReport) -> Result<BTreeSet<u8>, Error> {
     let kind = |entry: &str| {
         let (kind, _) = entry.split_once('/')?;
         kind.parse().ok().filter(|kind| !OF_TCP.contains(kind))
     };
     let mut kinds = BTreeSet::from(KINDS);
-    for entry in entries(&line) {
+    for entry in report.layouts.iter().flat_map(|entry| entries(entry)) {
         kinds.insert(kind(entry).ok_or_else(|| Error::Layout(entry.to_owned()))?);
     }
     Ok(kinds)

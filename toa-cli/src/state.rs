@@ -107,6 +107,8 @@ pub struct ModuleReport {
     /// The set of layouts in force, an entry `kind/length=layout` each; empty where the module does not
     /// say.
     pub layouts: Vec<String>,
+    /// The list of trusted sources in force, as the module writes it.
+    pub trusted: Option<String>,
     /// Live sessions.
     pub sessions: Option<u64>,
     /// The last sources whose options were not believed.
@@ -147,6 +149,12 @@ impl Refused {
 }
 
 impl ModuleReport {
+    /// What the file says on this machine; `None` where it is not there, or not this module's.
+    #[must_use]
+    pub fn of(host: &Host) -> Option<Self> {
+        read_net(host, "toa").and_then(|text| Self::parse(&text))
+    }
+
     /// Reads the file's text; `None` where it is not this module's file.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -161,6 +169,7 @@ impl ModuleReport {
                 "abi" => report.abi = value.parse().ok(),
                 "rust" => report.rust = Some(value.to_owned()),
                 "layouts" => report.layouts = value.split(',').map(str::to_owned).collect(),
+                "trusted" => report.trusted = Some(value.to_owned()),
                 "sessions" => report.sessions = value.parse().ok(),
                 "refused" => report.refused.extend(Refused::parse(value)),
                 _ => {
@@ -243,7 +252,7 @@ impl Serialize for Counters {
 /// Finds out what holds the name `toa`.
 #[must_use]
 pub fn presence(host: &Host) -> Presence {
-    let report = read_net(host, "toa").and_then(|text| ModuleReport::parse(&text));
+    let report = ModuleReport::of(host);
     let answered = host.abi();
     let named = host.has("sys/module/toa");
     if report.is_none() && abi_number(&answered).is_none() {
@@ -305,15 +314,6 @@ fn read_net(host: &Host, name: &str) -> Option<String> {
         .or_else(|| host.read(&format!("proc/net/{name}")))
 }
 
-/// The line `key` of /proc/net/toa, where the module has one.
-#[must_use]
-pub fn report_line(host: &Host, key: &str) -> Option<String> {
-    let text = read_net(host, "toa")?;
-    let values = text.lines().filter_map(|line| line.split_once(':'));
-    let mut values = values.filter(|(name, _)| name.trim() == key);
-    values.next().map(|(_, value)| value.trim().to_owned())
-}
-
 fn abi_number(answer: &Result<u32, libtoa::Error>) -> Option<u32> {
     match answer {
         Ok(abi) => Some(*abi),
@@ -339,6 +339,7 @@ hook tcp_conn_request: ftrace missed 0
 hook tcp_child_process: kprobe missed 7
 hook tcp_destroy_sock: tracepoint missed 0
 layouts: 200/8=client-v4,253/20=client-v6
+trusted: 10.0.0.0/8,::1
 sessions: 3
 refused: 203.0.113.9/32 12
 refused: 2001:db8::1/128 1
@@ -379,6 +380,7 @@ dropped_no_memory        :          0          1          0
         assert_eq!(report.rust.as_deref(), Some("kernel"));
         assert_eq!(report.sessions, Some(3));
         assert_eq!(report.layouts, ["200/8=client-v4", "253/20=client-v6"]);
+        assert_eq!(report.trusted.as_deref(), Some("10.0.0.0/8,::1"));
         let refused = |source: &str, options| Refused {
             source: source.into(),
             options,

@@ -53,6 +53,7 @@ fn check_report(text: &str) {
     let mut rust = None;
     let mut sessions = None;
     let mut layouts: Vec<&str> = Vec::new();
+    let mut trusted = None;
     let mut refused = Vec::new();
     let mut hooks = Vec::new();
     let mut other = BTreeMap::new();
@@ -63,6 +64,7 @@ fn check_report(text: &str) {
             "rust" => rust = Some(value),
             "sessions" => sessions = number(value, u64::MAX.into()),
             "layouts" => layouts = value.split(',').collect(),
+            "trusted" => trusted = Some(value),
             "refused" => {
                 if let Some((source, options)) = value.split_once(' ') {
                     refused.extend(
@@ -91,6 +93,7 @@ fn check_report(text: &str) {
     assert_eq!(report.rust.as_deref(), rust);
     assert_eq!(report.sessions.map(u128::from), sessions);
     assert_eq!(report.layouts, layouts);
+    assert_eq!(report.trusted.as_deref(), trusted);
     let found: Vec<_> = report
         .refused
         .iter()
