@@ -3,7 +3,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=src/layout.c");
-    println!("cargo::rerun-if-changed=../../toa-kmod/uapi/toa.h");
+    println!("cargo::rerun-if-changed=../../toa-kmod/uapi");
     cc::Build::new()
         .file("src/layout.c")
         .include("../../toa-kmod/uapi")

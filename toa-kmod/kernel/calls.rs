@@ -9,8 +9,9 @@ use core::ffi::{c_int, c_void};
 use core::mem::{size_of, MaybeUninit};
 use core::slice;
 
+use super::config::{Config, Layouts};
 use super::errno::{to_result, Error};
-use super::guard::{InHook, IrqsOff};
+use super::guard::{InHook, IrqsOff, RcuReader};
 use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
@@ -24,21 +25,21 @@ use crate::pure::uapi;
 use crate::shared::places::Room;
 
 /// Reads a segment's options, and counts what they are.
-fn read(state: &State, options: &[u8], segment: Segment) -> Reading {
-    let reading = judge(state, options, segment);
-    count_seen(state, segment, reading.rows);
+fn read(state: &State, config: &Config, options: &[u8], segment: Segment) -> Reading {
+    let reading = judge(state, &config.layouts, options, segment);
+    count_seen(state, config.layouts.epoch, segment, reading.rows);
     reading
 }
 
-fn count_seen(state: &State, segment: Segment, rows: Rows) {
+fn count_seen(state: &State, epoch: u32, segment: Segment, rows: Rows) {
     for row in rows {
-        state.stats.count_seen(segment, row);
+        state.stats.count_seen(epoch, segment, row);
     }
 }
 
 /// Reads a segment's options, and counts those that are no good.
-fn judge(state: &State, options: &[u8], segment: Segment) -> Reading {
-    let reading = policy::read(&state.layouts, options, segment);
+fn judge(state: &State, layouts: &Layouts, options: &[u8], segment: Segment) -> Reading {
+    let reading = policy::read(&layouts.table, options, segment);
     state.stats.count_n(Counter::Malformed, reading.malformed);
     state.stats.count_n(Counter::Duplicate, reading.duplicates);
     reading
@@ -46,10 +47,8 @@ fn judge(state: &State, options: &[u8], segment: Segment) -> Reading {
 
 /// Whether the peer of `flow` may say who the client is. Called by hooks, with bottom halves or
 /// interrupts off, before anything is kept.
-fn believed(state: &State, flow: &toa_flow) -> bool {
-    // SAFETY: They stay off for as long as the hook runs.
-    let hook = unsafe { InHook::new() };
-    let trusted = state.config.get(&hook).trusted.contains(&flow.peer);
+fn believed(state: &State, config: &Config, flow: &toa_flow) -> bool {
+    let trusted = config.trusted.contains(&flow.peer);
     if !trusted {
         refuse(state, flow);
     }
@@ -96,7 +95,10 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     let Some(state) = (unsafe { state() }) else {
         return;
     };
-    let Some(toa) = read(state, options, Segment::Syn).toa else {
+    // SAFETY: The hook runs with bottom halves off.
+    let hook = unsafe { InHook::new() };
+    let config = state.config.get(&hook);
+    let Some(toa) = read(state, config, options, Segment::Syn).toa else {
         return;
     };
     let mut flow = toa_flow::default();
@@ -106,13 +108,14 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
         toa,
         segment: Segment::Syn,
         rows: Rows::default(),
+        epoch: 0,
     };
-    keep_waiting(state, &flow, &waiting);
+    keep_waiting(state, config, &flow, &waiting);
 }
 
 /// Keeps what a segment of `flow` carried until its connection comes, if its source may speak.
-fn keep_waiting(state: &State, flow: &toa_flow, waiting: &Waiting) {
-    if !believed(state, flow) {
+fn keep_waiting(state: &State, config: &Config, flow: &toa_flow, waiting: &Waiting) {
+    if !believed(state, config, flow) {
         return;
     }
     match state.syns.insert(flow, waiting) {
@@ -165,8 +168,12 @@ pub(super) unsafe extern "C" fn toa_rust_child(
 #[cold]
 #[inline(never)]
 unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
+    // SAFETY: The hook runs with bottom halves off.
+    let hook = unsafe { InHook::new() };
+    // One for all of the segment: its layouts and its sources go together.
+    let config = state.config.get(&hook);
     let waiting = state.syns.waiting();
-    let ack = read(state, options, Segment::Ack).toa;
+    let ack = read(state, config, options, Segment::Ack).toa;
     if ack.is_none() && waiting.is_none() {
         nameless(state, child);
         return;
@@ -177,12 +184,13 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     unsafe { shim::toa_shim_child_flow(child, &mut flow) };
     // Taken out even where the ACK overrules it: it has found its connection.
     let waited = waiting.and_then(|now| state.syns.take(&flow, now));
-    introduce(state, child, &flow, waited, ack);
+    introduce(state, config, child, &flow, waited, ack);
 }
 
 /// Gives a connection the session that its segments are worth.
 fn introduce(
     state: &State,
+    config: &Config,
     sk: *const sock,
     flow: &toa_flow,
     waited: Option<Waiting>,
@@ -190,7 +198,10 @@ fn introduce(
 ) {
     // An ACK that the kernel dropped may have come more than once, and is counted here, once.
     if let (None, Some(waited)) = (&ack, &waited) {
-        count_seen(state, waited.segment, waited.rows);
+        // Another set's rows are others.
+        if waited.epoch == config.layouts.epoch {
+            count_seen(state, waited.epoch, waited.segment, waited.rows);
+        }
     }
     let waited = waited.map(|waited| (waited.toa, waited.segment));
     let Some((toa, segment)) = policy::choose(waited, ack) else {
@@ -198,7 +209,7 @@ fn introduce(
         return;
     };
     // Also for what has waited: the source may be trusted no more.
-    if !believed(state, flow) {
+    if !believed(state, config, flow) {
         state.stats.count(Counter::ChildNoToa);
         return;
     }
@@ -218,7 +229,7 @@ fn nameless(state: &State, sk: *const sock) {
 /// Keeps an address with its connection; whether there was memory for it.
 fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: Toa, segment: Segment) -> bool {
     let origin = Origin { toa, segment };
-    let kept = state.sessions.insert(sk as usize, flow, &origin);
+    let kept = state.sessions.insert(sk, flow, &origin);
     state.stats.count(if kept {
         Counter::Made
     } else {
@@ -272,10 +283,10 @@ unsafe fn request_speaks(
     let mut flow = toa_flow::default();
     if fastopen {
         // A segment that had to wait for the socket's owner comes in a task.
-        let _off = IrqsOff::new();
+        let off = IrqsOff::new();
         // SAFETY: The arguments are those of `tcp_check_req`, which has the child locked.
         if unsafe { shim::toa_shim_fastopen_ack(sk, skb, req, &mut flow) } != 0 {
-            complete_fast_open(state, sk, &flow, options);
+            complete_fast_open(state, state.config.get(&off), sk, &flow, options);
         }
         return;
     }
@@ -285,7 +296,10 @@ unsafe fn request_speaks(
         return;
     }
     // Counted when its connection comes, if it comes: see `introduce`.
-    let reading = judge(state, options, Segment::Ack);
+    // SAFETY: For a request that is no Fast Open one, the hook runs with bottom halves off.
+    let hook = unsafe { InHook::new() };
+    let config = state.config.get(&hook);
+    let reading = judge(state, &config.layouts, options, Segment::Ack);
     let Some(toa) = reading.toa else {
         return;
     };
@@ -293,21 +307,28 @@ unsafe fn request_speaks(
         toa,
         segment: Segment::Ack,
         rows: reading.rows,
+        epoch: config.layouts.epoch,
     };
-    keep_waiting(state, &flow, &waiting);
+    keep_waiting(state, config, &flow, &waiting);
 }
 
 /// The ACK of a Fast Open connection, which was made of its SYN and does not pass
 /// `tcp_child_process`.
-fn complete_fast_open(state: &State, child: *const sock, flow: &toa_flow, options: &[u8]) {
+fn complete_fast_open(
+    state: &State,
+    config: &Config,
+    child: *const sock,
+    flow: &toa_flow,
+    options: &[u8],
+) {
     // The kernel may refuse the segment yet, and take another.
     if state.sessions.has(child as usize) {
         return;
     }
     let waiting = state.syns.waiting();
-    let ack = read(state, options, Segment::Ack).toa;
+    let ack = read(state, config, options, Segment::Ack).toa;
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
-    introduce(state, child, flow, waited, ack);
+    introduce(state, config, child, flow, waited, ack);
     // Taken out last: a server may be asking already, and finds it in either place.
     if let Some(now) = waiting {
         state.syns.take(flow, now);
@@ -352,14 +373,15 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
     }
     // SAFETY: As above.
     if !policy::is_silent(options) && unsafe { shim::toa_shim_is_sound(skb) } != 0 {
-        if let Some(toa) = read(state, options, Segment::Data).toa {
+        // A segment that had to wait for the socket's owner comes in a task.
+        let off = IrqsOff::new();
+        let config = state.config.get(&off);
+        if let Some(toa) = read(state, config, options, Segment::Data).toa {
             state.first_data.forget(sk as usize);
             let mut flow = toa_flow::default();
             // SAFETY: The socket is locked.
             unsafe { shim::toa_shim_child_flow(sk, &mut flow) };
-            // A segment that had to wait for the socket's owner comes in a task.
-            let _off = IrqsOff::new();
-            if believed(state, &flow) {
+            if believed(state, config, &flow) {
                 keep(state, sk, &flow, toa, Segment::Data);
             }
             return;
@@ -688,10 +710,9 @@ pub(super) unsafe extern "C" fn toa_rust_refill() {
 pub(super) unsafe extern "C" fn toa_rust_stats(seq: *mut seq_file) {
     // SAFETY: The file is removed before the state goes.
     if let Some(state) = unsafe { state() } {
+        let layouts = state.config.get(&RcuReader::new()).layouts;
         // SAFETY: By this function's contract.
-        state
-            .stats
-            .show(&mut unsafe { Seq::new(seq) }, &state.layouts);
+        state.stats.show(&mut unsafe { Seq::new(seq) }, &layouts);
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the owner of the node has set: by parameters, at load.
+//! What the owner of the node has set: by parameters at load, by netlink later.
 //!
 //! A [`Config`] never changes once it is published. A change is a new one in its place, so a hook works by
 //! the old one or by the new one, and the old one is freed when no hook can be reading it.
@@ -8,19 +8,31 @@
 use core::ptr::NonNull;
 
 use super::errno::{Error, Result};
-use super::guard::InHook;
 use super::shim;
 use super::slice::Slice;
-use super::{parameter_refused, shim_text};
+use super::{layouts, parameter_refused, shim_text};
 use crate::backend::{self, Box};
+use crate::pure::layout::Table;
 use crate::pure::text::Text;
-use crate::pure::trust::{self, Range, Refused, Trusted};
-use crate::shared::current::Current;
+use crate::pure::trust::{self, Prefix, Range, Refused, Trusted};
+use crate::shared::current::{Current, Reader};
 
 /// All that can be set at run time.
 pub(super) struct Config {
     /// The sources that are believed.
     pub(super) trusted: Trusted<Slice<Range>>,
+    /// The options that are read.
+    pub(super) layouts: Layouts,
+    /// Counts the changes, from 1.
+    pub(super) generation: u32,
+}
+
+/// A set of layouts.
+#[derive(Clone, Copy)]
+pub(super) struct Layouts {
+    pub(super) table: Table,
+    /// Counts the sets that have been in force: a row's number means nothing in another.
+    pub(super) epoch: u32,
 }
 
 impl Config {
@@ -29,6 +41,41 @@ impl Config {
     pub(super) fn read() -> Result<Self> {
         Ok(Self {
             trusted: read_trusted(shim_text!(toa_shim_param_trusted))?,
+            layouts: Layouts {
+                table: layouts::read_parameter()?,
+                epoch: 0,
+            },
+            generation: 1,
+        })
+    }
+
+    /// The one that comes after this: with so many prefixes as the trusted sources and with this set of
+    /// layouts, where there are any. May sleep.
+    pub(super) fn next(
+        &self,
+        trusted: Option<(usize, impl Iterator<Item = Prefix>)>,
+        layouts: Option<Table>,
+    ) -> Result<Self> {
+        let trusted = match trusted {
+            Some((count, prefixes)) => {
+                let mut ranges = Slice::new(Range::BLANK, count)?;
+                trust::fill(prefixes, &mut ranges);
+                Trusted::new(ranges)
+            }
+            None => self.trusted.try_map(Slice::copy)?,
+        };
+        let layouts = match layouts {
+            Some(table) if table != self.layouts.table => Layouts {
+                table,
+                epoch: self.layouts.epoch.wrapping_add(1),
+            },
+            _ => self.layouts,
+        };
+        Ok(Self {
+            trusted,
+            layouts,
+            // 0 is none: netlink would not look at it.
+            generation: self.generation.wrapping_add(1).max(1),
         })
     }
 }
@@ -61,21 +108,70 @@ pub(super) struct Configs(Current<Config>);
 
 impl Configs {
     pub(super) fn new(first: Config) -> Result<Self> {
-        let first = publishable(first)?;
+        let Prepared(first) = Prepared::new(first)?;
+        let first = to_raw(first);
         // SAFETY: `Drop` frees it, when no reader is left.
         Ok(Self(unsafe { Current::new(first) }))
     }
 
     /// The one in force.
-    pub(super) fn get<'a>(&self, hook: &'a InHook) -> &'a Config {
-        self.0.get(hook)
+    #[inline(always)]
+    pub(super) fn get<'a>(&self, reader: &'a impl Reader) -> &'a Config {
+        self.0.get(reader)
+    }
+
+    /// Puts in force what `change` makes of the present one, if anything. May sleep, and so may
+    /// `change`.
+    ///
+    /// # Safety
+    ///
+    /// Only one at a time calls this.
+    pub(super) unsafe fn change(
+        &self,
+        change: impl FnOnce(&Config) -> Result<Option<Prepared>>,
+    ) -> Result {
+        // SAFETY: It stays until somebody replaces it, which nobody else does meanwhile.
+        let alone = unsafe { Alone::new() };
+        let Some(Prepared(next)) = change(self.0.get(&alone))? else {
+            return Ok(());
+        };
+        let old = self.0.replace(to_raw(next));
+        // SAFETY: Sleeping is allowed.
+        unsafe { shim::toa_shim_synchronize_rcu() };
+        // SAFETY: It came from a `Box`, and every hook and reader that saw it is gone.
+        drop(unsafe { Box::from_raw(old.as_ptr()) });
+        Ok(())
     }
 }
 
-fn publishable(config: Config) -> Result<NonNull<Config>> {
-    let config = Box::into_raw(backend::new_box(config)?);
+/// A [`Config`] that can be put in force without fail.
+pub(super) struct Prepared(Box<Config>);
+
+impl Prepared {
+    /// May sleep.
+    pub(super) fn new(config: Config) -> Result<Self> {
+        backend::new_box(config).map(Self)
+    }
+}
+
+/// Whoever changes the configuration can read it, since nobody else can free it.
+struct Alone(());
+
+impl Alone {
+    /// # Safety
+    ///
+    /// Nothing is replaced for as long as what is read by this is used.
+    unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+// SAFETY: By the contract of `new`.
+unsafe impl Reader for Alone {}
+
+fn to_raw(config: Box<Config>) -> NonNull<Config> {
     // SAFETY: A `Box` is never null.
-    Ok(unsafe { NonNull::new_unchecked(config) })
+    unsafe { NonNull::new_unchecked(Box::into_raw(config)) }
 }
 
 impl Drop for Configs {

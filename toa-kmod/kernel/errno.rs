@@ -18,10 +18,12 @@ impl Error {
     pub(crate) const ENOMEM: Self = Self(-12);
     pub(crate) const EFAULT: Self = Self(-14);
     pub(crate) const EBUSY: Self = Self(-16);
+    pub(crate) const ENODEV: Self = Self(-19);
     pub(crate) const EINVAL: Self = Self(-22);
     pub(crate) const ENOPROTOOPT: Self = Self(-92);
     pub(crate) const EOPNOTSUPP: Self = Self(-95);
     pub(crate) const ENOTCONN: Self = Self(-107);
+    pub(crate) const ESTALE: Self = Self(-116);
 
     /// The negative errno.
     pub(crate) fn to_errno(self) -> i32 {

@@ -11,8 +11,11 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::errno::Result;
+use super::hooks::{self, EntryHook, HookParam};
+use super::shim;
 use crate::backend::{self, BoxedArray};
 use crate::shared::few::Few;
+use crate::shared::locked::Locked;
 
 /// Data segments of a connection that are read.
 const SEGMENTS: usize = 3;
@@ -26,25 +29,58 @@ const WAYS: usize = 7;
 /// Whether the mode is on, and the connections whose first data are still to come.
 pub(super) struct FirstData {
     on: AtomicBool,
+    /// The hook on data, while it is on, and how it is to be attached.
+    hook: Locked<Option<EntryHook>>,
+    wish: HookParam,
     buckets: BoxedArray<Few<WAYS>, BUCKETS>,
 }
 
 impl FirstData {
     /// The mode is off.
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(wish: HookParam) -> Result<Self> {
         Ok(Self {
             on: AtomicBool::new(false),
+            hook: Locked::new(None),
+            wish,
             buckets: backend::new_array(Few::new)?,
         })
     }
 
-    /// Switches the mode. What was noted before is void: nobody has seen which sockets died since.
-    /// Called before the hook on data is attached, and after it is detached.
-    pub(super) fn switch(&self, on: bool) {
+    /// Switches the mode; where the hook cannot be attached it stays off, and off is a switch that always
+    /// works. One at a time calls this. May sleep.
+    pub(super) fn switch(&self, on: bool) -> Result {
+        // Taken out, since attaching and detaching sleep.
+        let hook = match self.hook.with(Option::take) {
+            None if on => Some(self.attach().inspect_err(|_| self.end())?),
+            Some(hook) if !on => {
+                drop(hook);
+                self.end();
+                None
+            }
+            as_it_was => as_it_was,
+        };
+        self.hook.with(|place| *place = hook);
+        Ok(())
+    }
+
+    /// On, with nobody noted: nobody has seen which sockets died since it was last on. Connections are
+    /// noted, and forgotten, before the first segment is looked at.
+    fn attach(&self) -> Result<EntryHook> {
         for bucket in self.buckets.iter() {
             bucket.clear();
         }
-        self.on.store(on, Ordering::Relaxed);
+        self.on.store(true, Ordering::Relaxed);
+        let hook = EntryHook::register(shim::TOA_HOOK_RCV_ESTABLISHED, self.wish)?;
+        hooks::refuse_silent_kprobes("first_data")?;
+        Ok(hook)
+    }
+
+    /// Off, when no segment is looked at any more.
+    fn end(&self) {
+        self.on.store(false, Ordering::Relaxed);
+        // A hook that saw it on must not note a connection when it is on again.
+        // SAFETY: The caller may sleep.
+        unsafe { shim::toa_shim_synchronize_rcu() };
     }
 
     #[inline(always)]
@@ -83,6 +119,26 @@ impl FirstData {
     pub(super) fn forget(&self, sk: usize) {
         if let Some(bucket) = self.bucket(sk) {
             bucket.forget(sk);
+        }
+    }
+}
+
+/// Switches the mode off when the module goes, if it is on.
+pub(super) struct OffAtLast(());
+
+impl OffAtLast {
+    /// The state is published, and stays so for as long as this lives.
+    pub(super) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Drop for OffAtLast {
+    fn drop(&mut self) {
+        // SAFETY: `Module` drops this before its `Published`.
+        if let Some(state) = unsafe { super::state() } {
+            // Off is a switch that always works.
+            let _ = state.first_data.switch(false);
         }
     }
 }

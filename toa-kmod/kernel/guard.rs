@@ -23,6 +23,27 @@ impl InHook {
 // SAFETY: By the contract of `new`; what was replaced is freed a grace period later.
 unsafe impl Reader for InHook {}
 
+/// A task that reads, and does not sleep meanwhile.
+pub(super) struct RcuReader(PhantomData<*mut ()>);
+
+impl RcuReader {
+    pub(super) fn new() -> Self {
+        // SAFETY: `drop` unlocks, and the guard never leaves its function.
+        unsafe { shim::toa_shim_rcu_read_lock() };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for RcuReader {
+    fn drop(&mut self) {
+        // SAFETY: `new` has locked.
+        unsafe { shim::toa_shim_rcu_read_unlock() };
+    }
+}
+
+// SAFETY: What was replaced is freed a grace period later.
+unsafe impl Reader for RcuReader {}
+
 /// Keeps interrupts, and so every hook, off this CPU.
 pub(super) struct IrqsOff(core::ffi::c_ulong);
 
@@ -32,6 +53,9 @@ impl IrqsOff {
         Self(unsafe { shim::toa_shim_irq_save() })
     }
 }
+
+// SAFETY: Like `InHook`: where interrupts are off, so is preemption.
+unsafe impl Reader for IrqsOff {}
 
 impl Drop for IrqsOff {
     fn drop(&mut self) {

@@ -152,16 +152,16 @@ impl EntryHook {
     }
 }
 
-/// A kprobe registers while all of them are switched off, and never fires. Called once, when every
-/// hook is attached.
-pub(super) fn refuse_silent_kprobes() -> Result {
+/// A kprobe registers while all of them are switched off, and never fires. Called by one at a time, when
+/// every hook is attached; `what` is not to be if they are silent.
+pub(super) fn refuse_silent_kprobes(what: &str) -> Result {
     let by_kprobe = |hook: u32| attached(hook) == Some(How::Kprobe);
-    // SAFETY: Module load may sleep.
+    // SAFETY: The caller may sleep.
     if !HOOKS.into_iter().any(by_kprobe) || unsafe { shim::toa_shim_kprobes_silent() } == 0 {
         return Ok(());
     }
     let why = "kprobes are switched off (echo 1 > /sys/kernel/debug/kprobes/enabled)";
-    backend::log_error("not loaded", why, 0);
+    backend::log_error(what, why, 0);
     Err(Error::EOPNOTSUPP)
 }
 
@@ -258,6 +258,14 @@ registration!(
     /// `/proc/net/toa`.
     ProcStatus, "/proc/net/toa (is another toa module loaded?)",
     toa_shim_proc_status_attach, toa_shim_proc_status_detach
+);
+
+registration!(
+    /// The generic netlink family. Dropping it waits for whoever is being answered; an unfinished dump
+    /// holds a reference on the module, which one whose load fails does not look at: nothing that
+    /// can fail may follow it.
+    Netlink, "netlink family toa (is another toa module loaded?)",
+    toa_shim_netlink_attach, toa_shim_netlink_detach
 );
 
 /// The work that refills the spare sessions of NMI-like contexts.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The set of layouts in force: from the parameter, and shown.
+//! The set of layouts: from the parameter, and shown.
 
 use super::errno::{Error, Result};
-use super::seq::Seq;
 use super::{parameter_refused, shim, shim_text};
-use crate::pure::layout::Table;
+use crate::pure::layout::{Table, MAX_ROWS};
 use crate::pure::profile::{self, Refused};
 use crate::pure::text::Text;
 
@@ -25,14 +24,21 @@ fn refuse(refused: &Refused<'_>) -> Error {
     parameter_refused(&what, &refused.show(Text::<LOG_LINE>::new()))
 }
 
-/// Writes the set in the form in which the parameter takes it.
-pub(super) fn show(seq: &mut Seq, layouts: &Table) {
+/// What a set takes as text: `255/40=client-vip-vpc-v6,` in each row.
+const SHOWN: usize = MAX_ROWS * 25;
+
+/// The set in the form in which the parameter takes it.
+#[inline(never)]
+pub(super) fn show(layouts: &Table) -> Text<SHOWN> {
+    let mut text = Text::new();
     let mut comma = "";
     for row in layouts.rows() {
-        seq.text(comma).number(row.kind.into(), 1).text("/");
-        seq.number(row.length.into(), 1)
+        text = text.text(comma).number(row.kind.into()).text("/");
+        text = text
+            .number(row.length.into())
             .text("=")
             .text(row.format.name());
         comma = ",";
     }
+    text
 }

@@ -6,9 +6,9 @@
 //! segment, a server's question, a socket that leaves its connection, a socket's end. [`hooks`]
 //! holds the registrations behind them, [`syn`] the addresses that wait for their connection,
 //! [`session`] the connections that have one, in a [`cache`], [`first_data`] those whose data are
-//! read, [`config`] what the node's owner has set, [`refused`] who was not believed, [`stats`] the
-//! counters, [`status`] what `/proc/net` shows.
-//! [`layouts`] is the set of options that are read. [`shim`] is generated from `shim/shim.h`.
+//! read, [`config`] what the node's owner has set, [`netlink`] how it is set later and what is listed,
+//! [`refused`] who was not believed, [`stats`] the counters, [`status`] what `/proc/net` shows.
+//! [`layouts`] are the sets of options. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
@@ -20,6 +20,7 @@ mod first_data;
 mod guard;
 mod hooks;
 mod layouts;
+mod netlink;
 mod refused;
 mod seq;
 mod session;
@@ -35,7 +36,6 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::backend::{self, Box};
-use crate::pure::layout::Table;
 use crate::pure::text::Text;
 use errno::{Error, Result};
 use hooks::{EntryHook, HookParam};
@@ -66,8 +66,6 @@ fn parameter_refused<const M: usize, const N: usize>(what: &Text<M>, why: &Text<
 
 /// What every callback works on.
 struct State {
-    /// The set of layouts in force.
-    layouts: Table,
     stats: stats::Stats,
     sessions: session::Sessions,
     syns: syn::Syns,
@@ -77,15 +75,14 @@ struct State {
 }
 
 impl State {
-    fn new(config: config::Config, layouts: Table) -> Result<Self> {
+    fn new(config: config::Config, wish: HookParam) -> Result<Self> {
         Ok(Self {
-            layouts,
             config: config::Configs::new(config)?,
             refused: refused::RefusedSources::new(),
             stats: stats::Stats::new()?,
             sessions: session::Sessions::new()?,
             syns: syn::Syns::new()?,
-            first_data: first_data::FirstData::new()?,
+            first_data: first_data::FirstData::new(wish)?,
         })
     }
 }
@@ -139,9 +136,10 @@ impl Drop for Published {
 /// The sockopts go first, and the state last; what was in flight has been waited for by then.
 pub(crate) struct Module {
     _sockopts: hooks::Sockopts,
+    _netlink: hooks::Netlink,
     _status: hooks::ProcStatus,
     _stats: hooks::ProcStats,
-    _first_data: Option<EntryHook>,
+    _first_data: first_data::OffAtLast,
     _conn_request: EntryHook,
     _check_req: EntryHook,
     _child_process: EntryHook,
@@ -163,14 +161,13 @@ impl Module {
     pub(crate) fn load() -> Result<Self> {
         let wish = HookParam::read()?;
         let config = config::Config::read()?;
-        let layouts = layouts::read_parameter()?;
         hooks::refuse_preempt_rt()?;
 
         // On an error, locals go in the reverse of this order. That is the order of the fields above
         // but for the sockopts, which answer nothing before the end: they come early because another
         // module of this kind is found by them, before anything is watched and without the warning
         // that the kernel has for a file that is there already.
-        let state = State::new(config, layouts)
+        let state = State::new(config, wish)
             .and_then(Published::new)
             .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();
@@ -181,13 +178,15 @@ impl Module {
         let child_process = EntryHook::register(shim::TOA_HOOK_CHILD_PROCESS, wish)?;
         let check_req = EntryHook::register(shim::TOA_HOOK_CHECK_REQ, wish)?;
         let conn_request = EntryHook::register(shim::TOA_HOOK_CONN_REQUEST, wish)?;
-        let first_data = Self::first_data(wish)?;
-        hooks::refuse_silent_kprobes()?;
+        let first_data = Self::first_data()?;
+        hooks::refuse_silent_kprobes("not loaded")?;
         let stats = hooks::ProcStats::register()?;
         let status = hooks::ProcStatus::register()?;
+        let netlink = hooks::Netlink::register()?;
         sockopts.open();
         Ok(Self {
             _sockopts: sockopts,
+            _netlink: netlink,
             _status: status,
             _stats: stats,
             _first_data: first_data,
@@ -203,15 +202,15 @@ impl Module {
     }
 
     /// Reads first data, if parameter `first_data` says so.
-    fn first_data(wish: HookParam) -> Result<Option<EntryHook>> {
-        // SAFETY: No preconditions.
-        if unsafe { shim::toa_shim_param_first_data() } == 0 {
-            return Ok(None);
-        }
+    fn first_data() -> Result<first_data::OffAtLast> {
+        let off_at_last = first_data::OffAtLast::new();
         // SAFETY: The caller has published the state, and goes on keeping it.
         if let Some(state) = unsafe { state() } {
-            state.first_data.switch(true);
+            // SAFETY: No preconditions.
+            state
+                .first_data
+                .switch(unsafe { shim::toa_shim_param_first_data() } != 0)?;
         }
-        EntryHook::register(shim::TOA_HOOK_RCV_ESTABLISHED, wish).map(Some)
+        Ok(off_at_last)
     }
 }

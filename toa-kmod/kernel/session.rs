@@ -17,11 +17,12 @@ use core::mem::size_of;
 use super::cache::Cache;
 use super::errno::Result;
 use super::guard::IrqsOff;
-use super::shim::{self, toa_flow};
+use super::shim::{self, sock, toa_flow};
 use crate::backend::{self, BoxedArray};
-use crate::pure::answer::Origin;
+use crate::pure::answer::{self, Origin};
 use crate::pure::layout::Toa;
 use crate::pure::policy::Segment;
+use crate::pure::uapi_netlink::toa_session;
 use crate::shared::chain::{self, Chain, Link};
 use crate::shared::spares::Spares;
 
@@ -33,9 +34,25 @@ const BUCKETS: usize = 1 << 16;
 /// the work that refills them runs; what is too many is dropped and counted.
 const SPARES: usize = 64;
 
+/// Sessions that [`Sessions::walk`] copies while it holds a bucket's lock.
+const COPIED: usize = 8;
+
+/// Buckets through which it goes without a look at who else wants the CPU; a power of two.
+const BUCKETS_AT_ONCE: usize = 1 << 9;
+
+/// Where [`Sessions::walk`] is.
+pub(super) struct Cursor {
+    pub(super) bucket: usize,
+    /// The last socket that was shown of it.
+    pub(super) after: usize,
+}
+
 /// One connection's original address.
-struct Session {
+#[derive(Clone, Copy)]
+pub(super) struct Session {
     net: usize,
+    /// The inode by which user space knows the network namespace.
+    netns: u32,
     peer: [u8; 16],
     peer_port: [u8; 2],
     local_port: [u8; 2],
@@ -55,6 +72,22 @@ impl Session {
             && self.peer_port == flow.peer_port
             && self.local_port == flow.local_port
             && self.net == flow.net as usize
+    }
+
+    /// As netlink shows it, unless its socket has left the connection; with a network namespace, only one
+    /// of that.
+    pub(super) fn shown(&self, net: Option<usize>) -> Option<toa_session> {
+        if self.left || net.is_some_and(|net| net != self.net) {
+            return None;
+        }
+        let connection = toa_session {
+            peer: self.peer,
+            peer_port: u16::from_ne_bytes(self.peer_port),
+            local_port: u16::from_ne_bytes(self.local_port),
+            netns: self.netns,
+            ..toa_session::default()
+        };
+        Some(answer::listed(&self.origin(), connection))
     }
 
     #[inline(always)]
@@ -114,12 +147,14 @@ impl Sessions {
 
     /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
     /// memory for it. Called by a hook only: bottom halves, or interrupts, are off.
-    pub(super) fn insert(&self, sk: usize, flow: &toa_flow, origin: &Origin) -> bool {
-        let Some(bucket) = self.bucket(sk) else {
+    pub(super) fn insert(&self, sk: *const sock, flow: &toa_flow, origin: &Origin) -> bool {
+        let Some(bucket) = self.bucket(sk as usize) else {
             return false;
         };
         let session = Session {
             net: flow.net as usize,
+            // SAFETY: The hook's socket is live.
+            netns: unsafe { shim::toa_shim_netns(sk) },
             peer: flow.peer,
             peer_port: flow.peer_port,
             local_port: flow.local_port,
@@ -127,7 +162,7 @@ impl Sessions {
             segment: origin.segment,
             left: false,
         };
-        let session = Link::new(sk, session);
+        let session = Link::new(sk as usize, session);
         // SAFETY: No preconditions.
         let place = if unsafe { shim::toa_shim_in_nmi() } == 0 {
             self.cache.alloc()
@@ -203,6 +238,32 @@ impl Sessions {
         // SAFETY: `insert` had it of the cache, and it is in no chain any more.
         unsafe { self.cache.free(found) };
         true
+    }
+
+    /// Shows sessions to `show`, from the cursor on, until it has no room for one; the cursor then stands
+    /// in front of that. From a task that may sleep: what is shown are copies, made of a few at a time.
+    pub(super) fn walk(&self, cursor: &mut Cursor, mut show: impl FnMut(&Session) -> bool) {
+        while let Some(bucket) = self.buckets.get(cursor.bucket) {
+            let mut more = !bucket.is_empty();
+            while more {
+                let irqs = IrqsOff::new();
+                let some: [_; COPIED] = bucket.above(cursor.after);
+                drop(irqs);
+                for (sk, session) in some.iter().flatten() {
+                    if !show(session) {
+                        return;
+                    }
+                    cursor.after = *sk;
+                }
+                more = matches!(some, [.., Some(_)]);
+            }
+            cursor.bucket = cursor.bucket.wrapping_add(1);
+            cursor.after = 0;
+            if cursor.bucket & (BUCKETS_AT_ONCE - 1) == 0 {
+                // SAFETY: The caller may sleep.
+                unsafe { shim::toa_shim_may_reschedule() };
+            }
+        }
     }
 
     /// Fills the spares, where it is allowed to allocate atomically.

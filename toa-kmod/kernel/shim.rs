@@ -11,11 +11,22 @@ pub const TOA_TCP_SYN_RECV: u32 = 3;
 pub const TOA_TCP_CLOSE: u32 = 7;
 pub const TOA_TCP_LISTEN: u32 = 10;
 pub type __u8 = ::core::ffi::c_uchar;
+pub type __u16 = ::core::ffi::c_ushort;
 pub type __u32 = ::core::ffi::c_uint;
 pub type __u64 = ::core::ffi::c_ulonglong;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct genl_info {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct kmem_cache {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct netlink_callback {
     _unused: [u8; 0],
 }
 #[repr(C)]
@@ -122,6 +133,43 @@ unsafe extern "C" {
     pub fn toa_shim_seq_number(seq: *mut seq_file, value: __u64, width: __u32);
 }
 unsafe extern "C" {
+    pub fn toa_shim_netlink_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_begin(
+        skb: *mut sk_buff,
+        cb: *mut netlink_callback,
+        command: __u8,
+    ) -> *mut ::core::ffi::c_void;
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_put(
+        skb: *mut sk_buff,
+        attribute: __u16,
+        value: *const ::core::ffi::c_void,
+        len: usize,
+    ) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_end(skb: *mut sk_buff, message: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_cancel(skb: *mut sk_buff, message: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_generation(cb: *mut netlink_callback, generation: __u32);
+}
+unsafe extern "C" {
+    pub fn toa_shim_netlink_refuse(
+        info: *mut genl_info,
+        part: *const __u8,
+        why: *const ::core::ffi::c_char,
+    );
+}
+unsafe extern "C" {
     pub fn toa_shim_syn_flow(
         listener: *const sock,
         syn: *mut sk_buff,
@@ -158,6 +206,21 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_is_sound(skb: *mut sk_buff) -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_netns(sk: *const sock) -> __u32;
+}
+unsafe extern "C" {
+    pub fn toa_shim_rcu_read_lock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_rcu_read_unlock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_synchronize_rcu();
+}
+unsafe extern "C" {
+    pub fn toa_shim_may_reschedule();
 }
 unsafe extern "C" {
     pub fn toa_shim_cache_new(name: *const __u8, bytes: __u32) -> *mut kmem_cache;
@@ -220,6 +283,13 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_inc(percpu: *mut ::core::ffi::c_void, index: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_percpu_clear(
+        percpu: *mut ::core::ffi::c_void,
+        first: usize,
+        count: usize,
+    );
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_read(

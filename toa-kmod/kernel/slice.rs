@@ -48,6 +48,23 @@ impl<T: Copy> Slice<T> {
     }
 }
 
+impl<T: Copy> Slice<T> {
+    /// The same values again. May sleep.
+    pub(super) fn copy(&self) -> Result<Self> {
+        let Some(first) = self.first() else {
+            return Ok(Self {
+                first: NonNull::dangling(),
+                len: 0,
+            });
+        };
+        let mut copy = Self::new(*first, self.len)?;
+        for (to, from) in copy.iter_mut().zip(self.iter()) {
+            *to = *from;
+        }
+        Ok(copy)
+    }
+}
+
 impl<T> Deref for Slice<T> {
     type Target = [T];
 

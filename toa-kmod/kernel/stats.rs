@@ -5,10 +5,11 @@
 use core::ffi::c_void;
 use core::mem::size_of;
 
+use super::config::Layouts;
 use super::errno::{Error, Result};
 use super::seq::Seq;
 use super::{hooks, shim};
-use crate::pure::layout::{Table, MAX_ROWS};
+use crate::pure::layout::MAX_ROWS;
 use crate::pure::policy::Segment;
 use crate::pure::text::Text;
 
@@ -65,9 +66,11 @@ const ROWS: [(Counter, &str); 13] = [
     (Counter::FirstDataFull, "first_data_full"),
 ];
 
-/// Where the counters of options seen begin.
+/// Where the counters of options seen begin. There are two sets of them, for a set of layouts and for
+/// the next: what a hook still counts by the old one is never shown as the new one's.
 const SEEN: usize = Counter::Freed as usize + 1;
-const COUNTERS: usize = SEEN + 3 * MAX_ROWS;
+const SEEN_IN_SET: usize = 3 * MAX_ROWS;
+const COUNTERS: usize = SEEN + 2 * SEEN_IN_SET;
 
 /// A row's name is written this wide, and a column this wide, as classic modules do.
 const NAME_WIDTH: usize = 25;
@@ -119,9 +122,17 @@ impl Stats {
         }
     }
 
-    /// Counts an option of the layout `row` seen in `segment`.
-    pub(super) fn count_seen(&self, segment: Segment, row: u8) {
-        self.inc(seen(segment, usize::from(row)));
+    /// Counts an option seen in `segment`, of a row of the set of layouts `epoch`.
+    pub(super) fn count_seen(&self, epoch: u32, segment: Segment, row: u8) {
+        self.inc(seen(epoch, segment, usize::from(row)));
+    }
+
+    /// Lets the counters of the set of layouts `epoch` begin at 0, before it is in force and when no
+    /// hook counts by the one before the present one any more.
+    pub(super) fn begin(&self, epoch: u32) {
+        let first = seen(epoch, Segment::Syn, 0);
+        // SAFETY: As in `inc`; so many counters follow the first of a set.
+        unsafe { shim::toa_shim_percpu_clear(self.0, first, SEEN_IN_SET) };
     }
 
     /// Sessions that live now.
@@ -133,7 +144,7 @@ impl Stats {
     }
 
     /// Writes `/proc/net/toa_stats`; `layouts` is the set in force.
-    pub(super) fn show(&self, seq: &mut Seq, layouts: &Table) {
+    pub(super) fn show(&self, seq: &mut Seq, layouts: &Layouts) {
         seq.text(HEAD);
         for cpu in Cpus(0) {
             seq.text("CPU").number(cpu.into(), 1).text("       ");
@@ -144,7 +155,7 @@ impl Stats {
         }
         for segment in [Segment::Syn, Segment::Ack, Segment::Data] {
             let mut row = 0;
-            for layout in layouts.rows() {
+            for layout in layouts.table.rows() {
                 let name = match segment {
                     Segment::Syn => Name::new().text("syn_"),
                     Segment::Ack => Name::new().text("ack_"),
@@ -154,7 +165,7 @@ impl Stats {
                     .number(layout.kind.into())
                     .text("_")
                     .number(layout.length.into());
-                self.show_row(seq, name, seen(segment, row));
+                self.show_row(seq, name, seen(layouts.epoch, segment, row));
                 row = row.wrapping_add(1);
             }
         }
@@ -194,14 +205,21 @@ impl Drop for Stats {
     }
 }
 
-/// The index of the counter for the layout `row` seen in `segment`; `row` is one of a table's.
-fn seen(segment: Segment, row: usize) -> usize {
+/// The index of the counter for the layout `row` of the set `epoch` seen in `segment`; `row` is one of
+/// a table's.
+fn seen(epoch: u32, segment: Segment, row: usize) -> usize {
+    let first = if epoch & 1 == 0 {
+        SEEN
+    } else {
+        SEEN + SEEN_IN_SET
+    };
     let row = row.min(MAX_ROWS - 1);
-    match segment {
-        Segment::Syn => SEEN.wrapping_add(row),
-        Segment::Ack => (SEEN + MAX_ROWS).wrapping_add(row),
-        Segment::Data => (SEEN + 2 * MAX_ROWS).wrapping_add(row),
-    }
+    let in_set = match segment {
+        Segment::Syn => row,
+        Segment::Ack => row.wrapping_add(MAX_ROWS),
+        Segment::Data => row.wrapping_add(2 * MAX_ROWS),
+    };
+    first.wrapping_add(in_set)
 }
 
 /// The possible CPUs, from the given one on.

@@ -2,6 +2,7 @@
 
 //! `/proc/net/toa`: what `toa-cli status` reads. One `key: value` a line; keys are only added.
 
+use super::guard::RcuReader;
 use super::hooks::{self, How};
 use super::seq::Seq;
 use super::{layouts, shim, shim_text, State};
@@ -31,10 +32,7 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
     }
     // A tracepoint calls every probe, every time.
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
-    seq.text("layouts: ");
-    layouts::show(seq, &state.layouts);
-    seq.text("\ntrusted: ")
-        .bytes(shim_text!(toa_shim_param_trusted));
+    show_config(seq, state);
     seq.text("\nsessions: ")
         .number(state.stats.live(), 1)
         .text("\n");
@@ -43,4 +41,23 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
             .bytes(source.show(Text::<64>::new()).as_bytes());
         seq.text(" ").number(options, 1).text("\n");
     });
+}
+
+/// What is in force, which is not what the parameters say once it has been changed.
+fn show_config(seq: &mut Seq, state: &State) {
+    let rcu = RcuReader::new();
+    let config = state.config.get(&rcu);
+    seq.text("layouts: ")
+        .bytes(layouts::show(&config.layouts.table).as_bytes());
+    seq.text("\ntrusted: ");
+    if let Some(word) = config.trusted.word() {
+        seq.text(word);
+        return;
+    }
+    let mut comma = "";
+    for prefix in config.trusted.prefixes() {
+        seq.text(comma)
+            .bytes(prefix.show(Text::<64>::new()).as_bytes());
+        comma = ",";
+    }
 }

@@ -61,6 +61,8 @@ pub(super) struct Waiting {
     pub(super) segment: Segment,
     /// Of a dropped ACK: the rows of the options that are counted when its connection comes.
     pub(super) rows: Rows,
+    /// And the set of layouts that they are rows of.
+    pub(super) epoch: u32,
 }
 
 type Bucket = Places<toa_flow, Waiting, WAYS, LIFETIME>;

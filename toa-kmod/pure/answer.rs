@@ -5,6 +5,7 @@
 use super::layout::{v4_of, Family, Toa};
 use super::policy::Segment;
 use super::uapi::{self, toa_nat64_peer, toa_original, toa_vs, toa_vs_hybrid};
+use super::uapi_netlink::toa_session;
 
 /// AF_UNSPEC, AF_INET and AF_INET6 (`include/linux/socket.h`): the same on every architecture.
 const AF_UNSPEC: u8 = 0;
@@ -74,11 +75,7 @@ pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
         answer.port = u16::from_ne_bytes(client.addr.port);
         answer.kind = client.kind;
         answer.length = client.length;
-        answer.segment = match origin.segment {
-            Segment::Syn => uapi::TOA_SEGMENT_SYN as u8,
-            Segment::Ack => uapi::TOA_SEGMENT_ACK as u8,
-            Segment::Data => uapi::TOA_SEGMENT_DATA as u8,
-        };
+        answer.segment = number(origin.segment);
     }
     if let Some(vip) = &toa.vip {
         answer.flags |= uapi::TOA_FLAG_VIP as u8;
@@ -90,6 +87,44 @@ pub fn original(peer: &Peer, origin: Option<&Origin>) -> toa_original {
         answer.vpc_id = u32::from_ne_bytes(vpc_id);
     }
     answer
+}
+
+/// A segment as the ABI numbers it.
+fn number(segment: Segment) -> u8 {
+    match segment {
+        Segment::Syn => uapi::TOA_SEGMENT_SYN as u8,
+        Segment::Ack => uapi::TOA_SEGMENT_ACK as u8,
+        Segment::Data => uapi::TOA_SEGMENT_DATA as u8,
+    }
+}
+
+/// A session as it is listed: what its options told, beside what `connection` says of its connection.
+pub fn listed(origin: &Origin, connection: toa_session) -> toa_session {
+    let family = |family| match family {
+        Family::V4 => AF_INET,
+        Family::V6 => AF_INET6,
+    };
+    let mut listed = connection;
+    let toa = &origin.toa;
+    if let Some(client) = &toa.client {
+        listed.client = client.addr.addr;
+        listed.client_port = u16::from_ne_bytes(client.addr.port);
+        listed.client_family = family(client.addr.family);
+        listed.segment = number(origin.segment);
+        listed.kind = client.kind;
+        listed.length = client.length;
+    }
+    if let Some(vip) = &toa.vip {
+        listed.flags |= uapi::TOA_FLAG_VIP as u8;
+        listed.vip = vip.addr;
+        listed.vip_port = u16::from_ne_bytes(vip.port);
+        listed.vip_family = family(vip.family);
+    }
+    if let Some(vpc_id) = toa.vpc_id {
+        listed.flags |= uapi::TOA_FLAG_VPC_ID as u8;
+        listed.vpc_id = u32::from_ne_bytes(vpc_id);
+    }
+    listed
 }
 
 /// How many bytes of an answer of `whole` go into a buffer of `asked`, as the caller's signed number

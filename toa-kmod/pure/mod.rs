@@ -5,8 +5,9 @@
 //! An address travels through these files in one direction: [`packet`] walks the options,
 //! [`layout`] knows what the vendors put into them, [`policy`] says which of them counts, and
 //! [`answer`] turns what was kept into the ABI's structures ([`uapi`], generated). [`profile`] says
-//! which vendors' options are read, and [`trust`] knows the sources that may speak; [`text`] puts
-//! together what the kernel log says.
+//! which vendors' options are read, and [`trust`] knows the sources that may speak; [`netlink`] reads
+//! what the node's owner wants of both ([`uapi_netlink`], generated), and [`text`] puts together what
+//! the kernel log says.
 //!
 //! Nothing here can panic: slices are taken apart by patterns and `get`, never by indexing.
 
@@ -14,6 +15,7 @@
 
 pub mod answer;
 pub mod layout;
+pub mod netlink;
 pub mod packet;
 pub mod policy;
 pub mod profile;
@@ -22,3 +24,6 @@ pub mod trust;
 #[allow(missing_docs, unreachable_pub, non_camel_case_types)]
 #[rustfmt::skip]
 pub mod uapi;
+#[allow(missing_docs, unreachable_pub, non_camel_case_types)]
+#[rustfmt::skip]
+pub mod uapi_netlink;

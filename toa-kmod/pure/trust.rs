@@ -243,6 +243,21 @@ impl<R: DerefMut<Target = [Range]>> Trusted<R> {
     }
 }
 
+impl<R> Trusted<R> {
+    /// The same set of ranges that are kept elsewhere, as `copy` has it.
+    ///
+    /// # Errors
+    ///
+    /// What `copy` says.
+    pub fn try_map<S, E>(&self, copy: impl FnOnce(&R) -> Result<S, E>) -> Result<Trusted<S>, E> {
+        Ok(Trusted {
+            ranges: copy(&self.ranges)?,
+            v4: self.v4,
+            all: self.all,
+        })
+    }
+}
+
 impl<R: Deref<Target = [Range]>> Trusted<R> {
     /// Whether the source is of the set; an IPv4 one is `::ffff:a.b.c.d`.
     pub fn contains(&self, source: &[u8; 16]) -> bool {
@@ -257,6 +272,16 @@ impl<R: Deref<Target = [Range]>> Trusted<R> {
             ranges
                 .get(self.v4..self.all)
                 .is_some_and(|v6| covers(v6, source, |addr| addr))
+        }
+    }
+
+    /// The word that stands for the set, where there is one.
+    pub fn word(&self) -> Option<&'static str> {
+        let mut prefixes = self.prefixes();
+        match [prefixes.next(), prefixes.next(), prefixes.next()] {
+            [None, ..] => Some("none"),
+            [Some(v4), Some(v6), None] if [v4, v6] == ANY => Some("any"),
+            _ => None,
         }
     }
 
@@ -419,22 +444,24 @@ pub struct Refused<'a> {
     pub why: Wrong,
 }
 
+/// Every source.
+const ANY: [Prefix; 2] = [
+    Prefix {
+        first: Address {
+            high: V4_HIGH,
+            low: V4_FIRST,
+        },
+        length: V4_BITS,
+    },
+    Prefix {
+        first: Address { high: 0, low: 0 },
+        length: 0,
+    },
+];
+
 /// Takes a list apart: addresses with or without `/length`, with commas between; `any`; or `none`.
 /// `put` is given the ranges in front of an entry that is refused, too.
 fn take<'a>(list: &'a [u8], mut put: impl FnMut(Range)) -> Result<(), Refused<'a>> {
-    const ANY: [Prefix; 2] = [
-        Prefix {
-            first: Address {
-                high: V4_HIGH,
-                low: V4_FIRST,
-            },
-            length: V4_BITS,
-        },
-        Prefix {
-            first: Address { high: 0, low: 0 },
-            length: 0,
-        },
-    ];
     match trim(list) {
         b"any" => {
             ANY.iter().for_each(|prefix| put(prefix.range()));

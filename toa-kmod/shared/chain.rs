@@ -7,6 +7,7 @@
 //! chain: whoever comes with one of those neither locks nor walks, however long the chain is.
 
 use core::marker::PhantomData;
+use core::mem;
 use core::ptr::{self, NonNull};
 
 use crate::sync::{spin_loop, AtomicUsize, Ordering};
@@ -135,6 +136,31 @@ impl<T> Chain<T> {
         None
     }
 
+    /// Whether there is nothing in the chain, as far as its marks tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.marks.load(Ordering::Relaxed) == 0
+    }
+
+    /// Copies of the values with the lowest keys above `key`, in the order of these; of two with one
+    /// key, the newer. Whoever goes on with the last key sees each value that stays, and sees it once.
+    pub(crate) fn above<const N: usize>(&self, key: usize) -> [Option<(usize, T)>; N]
+    where
+        T: Copy,
+    {
+        let mut found = [None; N];
+        let first = self.lock();
+        let mut at = first;
+        // SAFETY: Under the lock the chain's links are live, and nobody else reaches them.
+        while let Some(link) = unsafe { at.as_ref() } {
+            if link.key > key {
+                put_in_order(&mut found, link.key, link.value);
+            }
+            at = link.next;
+        }
+        self.unlock(first);
+        found
+    }
+
     /// Takes out the link of `key`; of two, the newer. It is the caller's alone.
     pub(crate) fn remove(&self, key: usize) -> Option<NonNull<Link<T>>> {
         let mut first = self.lock();
@@ -162,5 +188,18 @@ impl<T> Chain<T> {
         // SAFETY: What is linked is live, and the chain is borrowed alone.
         self.unlock(unsafe { link.as_mut() }.next);
         Some(link)
+    }
+}
+
+/// Puts a value among others, which are in the order of their keys, unless its key is there; the last
+/// one makes room.
+fn put_in_order<T>(places: &mut [Option<(usize, T)>], key: usize, value: T) {
+    let mut carried = Some((key, value));
+    for place in places {
+        match (&*place, &carried) {
+            (Some((here, _)), Some((key, _))) if here == key => return,
+            (Some((here, _)), Some((key, _))) if here < key => {}
+            _ => mem::swap(place, &mut carried),
+        }
     }
 }

@@ -33,7 +33,6 @@ impl<T> Current<T> {
 
     /// Puts `next` in force. The old one is the caller's, who frees it when no [`Reader`] of this
     /// moment is left.
-    #[allow(dead_code)] // Until something is set at run time.
     pub(crate) fn replace(&self, next: NonNull<T>) -> NonNull<T> {
         let old = self.0.swap(next.as_ptr(), Ordering::AcqRel);
         // SAFETY: Only what came from a `NonNull` is ever stored.

@@ -111,6 +111,12 @@ void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow)
 	flow->seq = READ_ONCE(tcp_sk(child)->rcv_nxt);
 }
 
+/* The inode that user space knows the network namespace by. */
+u32 toa_shim_netns(const struct sock *sk)
+{
+	return sock_net(sk)->ns.inum;
+}
+
 void toa_shim_socket(const struct sock *sk, struct toa_socket *socket)
 {
 	/* Acquired first: who sees a new connection's ends sees what came before. */

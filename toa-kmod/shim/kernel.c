@@ -12,8 +12,11 @@
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/random.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
 #include <linux/siphash.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include <net/tcp_states.h>
 
@@ -23,6 +26,28 @@ static_assert(TOA_TCP_SYN_SENT == TCP_SYN_SENT);
 static_assert(TOA_TCP_SYN_RECV == TCP_SYN_RECV);
 static_assert(TOA_TCP_CLOSE == TCP_CLOSE);
 static_assert(TOA_TCP_LISTEN == TCP_LISTEN);
+
+void toa_shim_rcu_read_lock(void)
+{
+	rcu_read_lock();
+}
+
+void toa_shim_rcu_read_unlock(void)
+{
+	rcu_read_unlock();
+}
+
+/* Waits for every reader of this moment, and for code that runs with bottom halves off. */
+void toa_shim_synchronize_rcu(void)
+{
+	synchronize_rcu();
+}
+
+/* cond_resched() is inline or a macro. */
+void toa_shim_may_reschedule(void)
+{
+	cond_resched();
+}
 
 /* A cache with a constructor hands its objects out as they are, and is merged with no other. */
 static void leave_as_is(void *object)
@@ -144,6 +169,16 @@ void toa_shim_percpu_inc(void *percpu, size_t index)
 	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)percpu;
 
 	this_cpu_inc(counters[index]);
+}
+
+/* Nobody counts in these, on whatever CPU. */
+void toa_shim_percpu_clear(void *percpu, size_t first, size_t count)
+{
+	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)percpu;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		memset(per_cpu_ptr(counters, cpu) + first, 0, count * sizeof(u64));
 }
 
 u64 toa_shim_percpu_read(const void *percpu, size_t index, u32 cpu)

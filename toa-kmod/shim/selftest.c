@@ -25,18 +25,21 @@ static int target_probe(struct kprobe *kprobe, struct pt_regs *regs)
 }
 NOKPROBE_SYMBOL(target_probe);
 
-static struct kprobe probe = {
-	.addr		= (kprobe_opcode_t *)target,
-	.pre_handler	= target_probe,
-};
+static struct kprobe probe;
 
 /*
- * To be called once. Only a probe that was registered and did not fire proves
+ * To be called by one at a time. Only a probe that was registered and did not fire proves
  * anything: a kernel that will not have it on this function may well have it
  * on others.
  */
 u8 toa_shim_kprobes_silent(void)
 {
+	/* A kprobe keeps what an earlier registration left in it. */
+	probe = (struct kprobe){
+		.addr		= (kprobe_opcode_t *)target,
+		.pre_handler	= target_probe,
+	};
+	WRITE_ONCE(fired, false);
 	if (register_kprobe(&probe))
 		return 0;
 	target();

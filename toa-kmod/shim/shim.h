@@ -19,7 +19,9 @@
 #include <stddef.h>	/* size_t, for bindgen */
 #endif
 
+struct genl_info;
 struct kmem_cache;
+struct netlink_callback;
 struct request_sock;
 struct seq_file;
 struct sk_buff;
@@ -106,6 +108,16 @@ void toa_shim_proc_status_detach(void);
 void toa_shim_seq_write(struct seq_file *seq, const __u8 *text, size_t len);
 void toa_shim_seq_number(struct seq_file *seq, __u64 value, __u32 width);
 
+/* shim/netlink.c: genl_register_family() wants static C objects; messages are made inline. */
+int toa_shim_netlink_attach(void);
+void toa_shim_netlink_detach(void);
+void *toa_shim_netlink_begin(struct sk_buff *skb, struct netlink_callback *cb, __u8 command);
+__u8 toa_shim_netlink_put(struct sk_buff *skb, __u16 attribute, const void *value, size_t len);
+void toa_shim_netlink_end(struct sk_buff *skb, void *message);
+void toa_shim_netlink_cancel(struct sk_buff *skb, void *message);
+void toa_shim_netlink_generation(struct netlink_callback *cb, __u32 generation);
+void toa_shim_netlink_refuse(struct genl_info *info, const __u8 *part, const char *why);
+
 /* shim/flow.c: structures of the network stack, and inline functions on them. */
 void toa_shim_syn_flow(const struct sock *listener, struct sk_buff *syn, struct toa_flow *flow);
 void toa_shim_child_flow(const struct sock *child, struct toa_flow *flow);
@@ -117,8 +129,13 @@ __u8 toa_shim_fastopen_ack(const struct sock *child, const struct sk_buff *ack,
 __u8 toa_shim_fastopen_seq(const struct sock *sk, __u32 *seq);
 __u8 toa_shim_next_data(const struct sock *sk, const struct sk_buff *data);
 __u8 toa_shim_is_sound(struct sk_buff *skb);
+__u32 toa_shim_netns(const struct sock *sk);
 
 /* shim/kernel.c: macros and inline functions. */
+void toa_shim_rcu_read_lock(void);
+void toa_shim_rcu_read_unlock(void);
+void toa_shim_synchronize_rcu(void);
+void toa_shim_may_reschedule(void);
 struct kmem_cache *toa_shim_cache_new(const __u8 *name, __u32 bytes);
 void toa_shim_cache_destroy(struct kmem_cache *cache);
 void *toa_shim_cache_alloc(struct kmem_cache *cache);
@@ -138,6 +155,7 @@ __u8 toa_shim_preempt_rt(void);
 void *toa_shim_percpu_alloc(size_t bytes);
 void toa_shim_percpu_free(void *percpu);
 void toa_shim_percpu_inc(void *percpu, size_t index);
+void toa_shim_percpu_clear(void *percpu, size_t first, size_t count);
 __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
 
@@ -168,6 +186,9 @@ void toa_rust_data(const struct sock *sk, struct sk_buff *skb,
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, __u8 v6, int name, void *user, int *len);
+int toa_rust_netlink_set(struct genl_info *info, const __u8 *attributes, size_t len);
+void toa_rust_netlink_dump(struct sk_buff *skb, struct netlink_callback *cb, __u8 command,
+			   unsigned long net, __u8 all, unsigned long cursor[2]);
 void toa_rust_refill(void);
 void toa_rust_stats(struct seq_file *seq);
 void toa_rust_status(struct seq_file *seq);

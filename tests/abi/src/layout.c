@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include "toa.h"
+#include "toa_netlink.h"
 
 #define FIELD(type, field) offsetof(struct type, field), sizeof(((struct type *)0)->field)
 
@@ -49,4 +50,31 @@ const size_t toa_vs_hybrid_layout[] = {
 	FIELD(toa_vs_hybrid, vaddr),
 	FIELD(toa_vs_hybrid, vaddr_af),
 	FIELD(toa_vs_hybrid, vport),
+};
+
+const size_t toa_prefix_layout[] = {
+	sizeof(struct toa_prefix), _Alignof(struct toa_prefix),
+	FIELD(toa_prefix, addr),
+	FIELD(toa_prefix, length),
+	FIELD(toa_prefix, reserved),
+};
+
+const size_t toa_session_layout[] = {
+	sizeof(struct toa_session), _Alignof(struct toa_session),
+	FIELD(toa_session, client),
+	FIELD(toa_session, vip),
+	FIELD(toa_session, peer),
+	FIELD(toa_session, client_port),
+	FIELD(toa_session, vip_port),
+	FIELD(toa_session, peer_port),
+	FIELD(toa_session, local_port),
+	FIELD(toa_session, netns),
+	FIELD(toa_session, vpc_id),
+	FIELD(toa_session, client_family),
+	FIELD(toa_session, vip_family),
+	FIELD(toa_session, segment),
+	FIELD(toa_session, kind),
+	FIELD(toa_session, length),
+	FIELD(toa_session, flags),
+	FIELD(toa_session, reserved),
 };

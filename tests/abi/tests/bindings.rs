@@ -73,6 +73,32 @@ fn uapi_in_libtoa() {
     );
 }
 
+fn netlink() -> bindgen::Builder {
+    header("toa-kmod/uapi/toa_netlink.h").allowlist_item(
+        "toa_prefix|toa_session|TOA_CMD_.*|TOA_A_.*|TOA_GENL_.*|TOA_PREFIXES_MAX|TOA_LAYOUTS_MAX",
+    )
+}
+
+#[test]
+fn netlink_in_the_module() {
+    compare(
+        for_the_kernel(netlink()),
+        "GPL-2.0",
+        "toa-kmod/uapi/toa_netlink.h",
+        "toa-kmod/pure/uapi_netlink.rs",
+    );
+}
+
+#[test]
+fn netlink_in_toa_cli() {
+    compare(
+        netlink().rust_edition(bindgen::RustEdition::Edition2024),
+        "MIT OR Apache-2.0",
+        "toa-kmod/uapi/toa_netlink.h",
+        "toa-cli/src/uapi.rs",
+    );
+}
+
 #[test]
 fn shim() {
     compare(

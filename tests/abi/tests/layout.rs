@@ -8,6 +8,11 @@ use toa_abi_tests as _;
 #[path = "../../../libtoa/src/uapi/bindings.rs"]
 mod uapi;
 
+#[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
+#[path = "../../../toa-cli/src/uapi.rs"]
+mod netlink;
+
+use netlink::{toa_prefix, toa_session};
 use uapi::{toa_nat64_peer, toa_original, toa_vs, toa_vs_hybrid};
 
 unsafe extern "C" {
@@ -15,6 +20,8 @@ unsafe extern "C" {
     static toa_nat64_peer_layout: [usize; 8];
     static toa_vs_layout: [usize; 10];
     static toa_vs_hybrid_layout: [usize; 10];
+    static toa_prefix_layout: [usize; 8];
+    static toa_session_layout: [usize; 34];
 }
 
 macro_rules! layout {
@@ -63,6 +70,23 @@ fn virtual_servers() {
     assert_eq!(layout!(toa_vs_hybrid: vid, vaddr, vaddr_af, vport), hybrid);
     // The published structures: `__u32; __be32; __be16`, and `__u32; 16 bytes; __u16; __be16`.
     assert_eq!((&v4[..2], &hybrid[..2]), (&[12, 4][..], &[24, 4][..]));
+}
+
+#[test]
+fn what_is_listed() {
+    // SAFETY: Constant arrays of that length in src/layout.c.
+    let (prefix, session) = unsafe { (toa_prefix_layout, toa_session_layout) };
+    assert_eq!(layout!(toa_prefix: addr, length, reserved), prefix);
+    assert_eq!(
+        layout!(toa_session: client, vip, peer, client_port, vip_port, peer_port, local_port,
+            netns, vpc_id, client_family, vip_family, segment, kind, length, flags, reserved),
+        session
+    );
+    // No padding, and as toa-cli takes it apart.
+    assert_eq!((prefix[0], session[0]), (20, 72));
+    assert_eq!(std::mem::offset_of!(toa_session, client_port), 48);
+    assert_eq!(std::mem::offset_of!(toa_session, netns), 56);
+    assert_eq!(std::mem::offset_of!(toa_session, client_family), 64);
 }
 
 #[test]

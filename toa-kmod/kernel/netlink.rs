@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the node's owner sets and lists.
+
+use core::ffi::{c_int, c_ulong, c_void, CStr};
+use core::mem::size_of;
+use core::ptr::{self, NonNull};
+use core::slice;
+
+use super::config::{Config, Prepared};
+use super::errno::{Error, Result};
+use super::guard::RcuReader;
+use super::session::Cursor;
+use super::shim::{self, genl_info, netlink_callback, sk_buff};
+use super::{layouts, state, State};
+use crate::pure::netlink::{self, prefix_value, Change};
+use crate::pure::uapi_netlink as uapi;
+
+// These have no padding, through which memory of the kernel would leak: the sums of their fields.
+const _: () = assert!(size_of::<uapi::toa_prefix>() == 16 + 1 + 3);
+const _: () = assert!(size_of::<uapi::toa_session>() == 3 * 16 + 4 * 2 + 2 * 4 + 6 + 2);
+
+/// Somebody sets something.
+///
+/// # Safety
+///
+/// Called by the family's operation, one at a time, with its request and the request's attributes.
+/// May sleep.
+#[no_mangle]
+unsafe extern "C" fn toa_rust_netlink_set(
+    info: *mut genl_info,
+    attributes: *const u8,
+    len: usize,
+) -> c_int {
+    // SAFETY: The family is unregistered before the state goes.
+    let Some(state) = (unsafe { state() }) else {
+        return Error::ENODEV.to_errno();
+    };
+    // SAFETY: The caller gives an area of that length.
+    let area = unsafe { slice::from_raw_parts(attributes, len) };
+    let (error, part, why) = match netlink::read(area) {
+        // SAFETY: Operations come one at a time.
+        Ok(change) => match unsafe { set(state, area, &change) } {
+            Ok(()) => return 0,
+            Err(error) => (error, ptr::null(), reason(error)),
+        },
+        Err(bad) => (Error::EINVAL, attributes.wrapping_add(bad.at), bad.why),
+    };
+    // SAFETY: The request is being answered, `part` is null or in it, and the text is static: it outlives
+    // the answer, which unregistering the family waits for.
+    unsafe { shim::toa_shim_netlink_refuse(info, part, why.as_ptr().cast()) };
+    error.to_errno()
+}
+
+/// Why nothing was set, though the request was right.
+fn reason(error: Error) -> &'static CStr {
+    match error {
+        Error::ESTALE => c"the configuration has changed since it was read",
+        Error::ENOMEM => c"there is no memory for it",
+        _ => c"first data cannot be read: the kernel log says why",
+    }
+}
+
+/// Does what is asked for, or nothing.
+///
+/// # Safety
+///
+/// Only one at a time calls this. `area` is what `change` was read from. May sleep.
+unsafe fn set(state: &State, area: &[u8], change: &Change) -> Result {
+    let make = |present: &Config| {
+        if change
+            .generation
+            .is_some_and(|asked| asked != present.generation)
+        {
+            return Err(Error::ESTALE);
+        }
+        if change.is_empty() {
+            return Ok(None);
+        }
+        let trusted = change.trusted.map(|count| (count, netlink::prefixes(area)));
+        let next = present.next(trusted, change.layouts)?;
+        if next.layouts.epoch != present.layouts.epoch {
+            state.stats.begin(next.layouts.epoch);
+        }
+        let next = Prepared::new(next)?;
+        // The last that can fail.
+        if let Some(on) = change.first_data {
+            state.first_data.switch(on)?;
+        }
+        Ok(Some(next))
+    };
+    // SAFETY: By this function's contract.
+    unsafe { state.config.change(make) }
+}
+
+/// A dump that is under way.
+struct Dump {
+    skb: *mut sk_buff,
+    callback: *mut netlink_callback,
+    command: u8,
+}
+
+impl Dump {
+    /// Puts in a message, which `fill` makes; where there is no room for all of it, nothing, and false.
+    fn message(&self, fill: impl FnOnce(&Message<'_>) -> bool) -> bool {
+        // SAFETY: Both are the arguments of a running `dumpit`.
+        let begin = unsafe { shim::toa_shim_netlink_begin(self.skb, self.callback, self.command) };
+        let Some(begin) = NonNull::new(begin) else {
+            return false;
+        };
+        let message = Message { dump: self, begin };
+        let whole = fill(&message);
+        message.finish(whole);
+        whole
+    }
+}
+
+/// One message of it.
+struct Message<'a> {
+    dump: &'a Dump,
+    begin: NonNull<c_void>,
+}
+
+impl Message<'_> {
+    /// Adds an attribute; false where there is no room for it.
+    fn bytes(&self, attribute: u32, value: &[u8]) -> bool {
+        // SAFETY: The message is being made, and the value is readable for its length.
+        let put = unsafe {
+            shim::toa_shim_netlink_put(
+                self.dump.skb,
+                attribute as u16,
+                value.as_ptr().cast(),
+                value.len(),
+            )
+        };
+        put != 0
+    }
+
+    /// The same with a structure.
+    ///
+    /// # Safety
+    ///
+    /// `T` has no padding.
+    unsafe fn structure<T: Copy>(&self, attribute: u32, value: &T) -> bool {
+        let bytes = ptr::from_ref(value).cast::<u8>();
+        // SAFETY: Each byte of it has a value, by this function's contract.
+        self.bytes(attribute, unsafe {
+            slice::from_raw_parts(bytes, size_of::<T>())
+        })
+    }
+
+    fn finish(self, whole: bool) {
+        let (skb, begin) = (self.dump.skb, self.begin.as_ptr());
+        if whole {
+            // SAFETY: The message was begun in `skb`, and ends once.
+            unsafe { shim::toa_shim_netlink_end(skb, begin) };
+        } else {
+            // SAFETY: As above.
+            unsafe { shim::toa_shim_netlink_cancel(skb, begin) };
+        }
+    }
+}
+
+/// Somebody lists something.
+///
+/// # Safety
+///
+/// Called by the family's `dumpit`, with its arguments. `net` is the asking socket's network namespace,
+/// and `all` tells whether it is the first one. The cursor has two numbers. May sleep.
+#[no_mangle]
+unsafe extern "C" fn toa_rust_netlink_dump(
+    skb: *mut sk_buff,
+    callback: *mut netlink_callback,
+    command: u8,
+    net: c_ulong,
+    all: u8,
+    cursor: *mut c_ulong,
+) {
+    // SAFETY: A dump holds a reference on the module, and the family is unregistered before the state
+    // goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    // SAFETY: By this function's contract, and nobody else has it.
+    let cursor = unsafe { &mut *cursor.cast::<[c_ulong; 2]>() };
+    let dump = Dump {
+        skb,
+        callback,
+        command,
+    };
+    match command.into() {
+        uapi::TOA_CMD_GET_CONFIG => config(state, &dump, cursor),
+        uapi::TOA_CMD_GET_SESSIONS => {
+            sessions(state, &dump, (all == 0).then_some(net as usize), cursor);
+        }
+        _ => {}
+    }
+}
+
+/// The cursor counts the messages.
+fn config(state: &State, dump: &Dump, [done, _]: &mut [c_ulong; 2]) {
+    let rcu = RcuReader::new();
+    let config = state.config.get(&rcu);
+    // SAFETY: The callback is that of a running `dumpit`.
+    unsafe { shim::toa_shim_netlink_generation(dump.callback, config.generation) };
+    if *done == 0 {
+        let layouts = layouts::show(&config.layouts.table);
+        let first_data = u8::from(state.first_data.is_on());
+        let put = dump.message(|message| {
+            message.bytes(uapi::TOA_A_GENERATION, &config.generation.to_ne_bytes())
+                && message.bytes(uapi::TOA_A_LAYOUTS, layouts.as_bytes())
+                && message.bytes(uapi::TOA_A_FIRST_DATA, &[first_data])
+        });
+        if !put {
+            return;
+        }
+        *done = 1;
+    }
+    let prefixes = config.trusted.prefixes();
+    for prefix in prefixes.skip(done.wrapping_sub(1) as usize) {
+        let value = prefix_value(&prefix);
+        // SAFETY: `toa_prefix` has no padding.
+        if !dump.message(|message| unsafe { message.structure(uapi::TOA_A_PREFIX, &value) }) {
+            return;
+        }
+        *done = done.wrapping_add(1);
+    }
+}
+
+/// The cursor is a bucket, and the last socket of it.
+fn sessions(state: &State, dump: &Dump, net: Option<usize>, [bucket, after]: &mut [c_ulong; 2]) {
+    let mut cursor = Cursor {
+        bucket: *bucket as usize,
+        after: *after as usize,
+    };
+    state.sessions.walk(&mut cursor, |session| {
+        let Some(session) = session.shown(net) else {
+            return true;
+        };
+        // SAFETY: `toa_session` has no padding.
+        dump.message(|message| unsafe { message.structure(uapi::TOA_A_SESSION, &session) })
+    });
+    (*bucket, *after) = (cursor.bucket as c_ulong, cursor.after as c_ulong);
+}
