@@ -8,11 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::host::Host;
+use crate::sources::{self, Sources};
 use crate::state::ModuleReport;
 use crate::xtables::{CHAIN, MARK};
 
@@ -21,17 +21,8 @@ pub const TABLE: &str = "toa_guard";
 
 /// The sources that the module trusts where it is not told otherwise: the private,
 /// shared, local and link-local ranges.
-const TRUSTED: [&str; 9] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-    "::1/128",
-];
+const TRUSTED: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,\
+                       fc00::/7,fe80::/10,::1/128";
 
 /// The end of the comment of a guard whose sources somebody chose.
 const CHOSEN: &str = "chosen";
@@ -46,23 +37,9 @@ const OF_TCP: std::ops::RangeInclusive<u8> = 0..=8;
 /// Why there is no such guard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// An entry that is no prefix.
-    #[error("`{0}` is no address and no prefix; a list is like 10.0.0.0/8,fc00::/7,203.0.113.7")]
-    NoPrefix(String),
-    /// An entry that may be meant as another.
-    #[error("`{entry}` has bits set behind its length; the prefix is {meant}")]
-    HostBits {
-        /// As it was written.
-        entry: String,
-        /// With those bits cleared.
-        meant: IpNet,
-    },
-    /// `::ffff:a.b.c.d`, which is no source on the wire.
-    #[error("`{0}` is an IPv4 address in IPv6's clothes; write it as an IPv4 one")]
-    Mapped(String),
-    /// A list without entries.
-    #[error("the list is empty (`none` trusts nobody)")]
-    Empty,
+    /// The list of sources is none.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
     /// `any`.
     #[error("every source is trusted (`any`), so there is nothing to guard against")]
     Any,
@@ -74,7 +51,7 @@ pub enum Error {
 /// Whom to trust and what to take out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
-    trusted: Vec<IpNet>,
+    trusted: Sources,
     /// Whether the caller chose them, and not the module.
     chosen: bool,
     kinds: BTreeSet<u8>,
@@ -90,8 +67,8 @@ impl Guard {
     pub fn of(host: &Host) -> Result<Self, Error> {
         let report = ModuleReport::of(host).unwrap_or_default();
         let trusted = match &report.trusted {
-            Some(list) => prefixes(entries(list))?,
-            None => prefixes(TRUSTED.into_iter())?,
+            Some(list) => guarded(list)?,
+            None => guarded(TRUSTED)?,
         };
         let (chosen, kinds) = (false, kinds(&report)?);
         Ok(Self {
@@ -107,7 +84,7 @@ impl Guard {
     ///
     /// The entry of either list that cannot be read.
     pub fn trusting(host: &Host, list: &str) -> Result<Self, Error> {
-        let trusted = prefixes(entries(list))?;
+        let trusted = guarded(list)?;
         let report = ModuleReport::of(host).unwrap_or_default();
         let (chosen, kinds) = (true, kinds(&report)?);
         Ok(Self {
@@ -121,7 +98,7 @@ impl Guard {
     fn mark(&self) -> String {
         // The kernel keeps 128 bytes of comment, and a list may be a thousand prefixes long.
         let kinds = checksum(self.kinds.iter());
-        let trusted = checksum(self.trusted.iter());
+        let trusted = checksum(self.trusted.prefixes().iter());
         let by = if self.chosen { CHOSEN } else { "of the module" };
         format!("{MARK}kinds {kinds:08x}, trusted {trusted:08x} {by}")
     }
@@ -162,7 +139,7 @@ impl Guard {
             line(&format!("\tset {name} {{"));
             line(&format!("\t\ttype {kind}"));
             line("\t\tflags interval");
-            let mut of_family: Vec<&IpNet> = (self.trusted.iter())
+            let mut of_family: Vec<&IpNet> = (self.trusted.prefixes().iter())
                 .filter(|prefix| prefix.addr().is_ipv4() == v4)
                 .collect();
             if let Some(last) = of_family.pop() {
@@ -235,6 +212,7 @@ impl Guard {
         ];
         let of_family = self
             .trusted
+            .prefixes()
             .iter()
             .filter(|prefix| prefix.addr().is_ipv6() == v6);
         lines.extend(of_family.map(|prefix| format!("-A {CHAIN} -s {prefix} -j RETURN")));
@@ -258,56 +236,13 @@ pub fn removal() -> String {
     format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
 }
 
-/// The entries of a list, which commas or white space separate.
-fn entries(list: &str) -> impl Iterator<Item = &str> {
-    list.split([',', ' ', '\t', '\n'])
-        .filter(|entry| !entry.is_empty())
-}
-
-/// The entries' prefixes, overlaps and neighbours merged: nftables takes no
-/// intervals that overlap.
-fn prefixes<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Vec<IpNet>, Error> {
-    let entries: Vec<&str> = entries.collect();
-    match entries[..] {
-        [] => return Err(Error::Empty),
-        ["none"] => return Ok(Vec::new()),
-        _ if entries.contains(&"any") => return Err(Error::Any),
-        _ => {}
-    }
-    let prefixes = entries
-        .into_iter()
-        .map(prefix)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut merged = IpNet::aggregate(&prefixes);
-    merged.sort();
-    if merged
-        .iter()
-        .filter(|prefix| prefix.prefix_len() == 0)
-        .count()
-        == 2
-    {
+/// The sources of a list, unless they are all that there are.
+fn guarded(list: &str) -> Result<Sources, Error> {
+    let sources: Sources = list.parse()?;
+    if sources == Sources::any() {
         return Err(Error::Any);
     }
-    Ok(merged)
-}
-
-fn prefix(entry: &str) -> Result<IpNet, Error> {
-    let parsed = match entry.parse::<IpNet>() {
-        Ok(prefix) => Some(prefix),
-        Err(_) => entry.parse::<IpAddr>().ok().map(IpNet::from),
-    };
-    let prefix = parsed.ok_or_else(|| Error::NoPrefix(entry.to_owned()))?;
-    if let IpAddr::V6(addr) = prefix.addr() {
-        if addr.to_ipv4_mapped().is_some() {
-            return Err(Error::Mapped(entry.to_owned()));
-        }
-    }
-    let meant = prefix.trunc();
-    if meant != prefix {
-        let entry = entry.to_owned();
-        return Err(Error::HostBits { entry, meant });
-    }
-    Ok(prefix)
+    Ok(sources)
 }
 
 /// The kinds to take out: the usual ones, and what the module reads by its line `layouts:`.
@@ -317,7 +252,7 @@ fn kinds(report: &ModuleReport) -> Result<BTreeSet<u8>, Error> {
         kind.parse().ok().filter(|kind| !OF_TCP.contains(kind))
     };
     let mut kinds = BTreeSet::from(KINDS);
-    for entry in report.layouts.iter().flat_map(|entry| entries(entry)) {
+    for entry in report.layouts.iter().filter(|entry| !entry.is_empty()) {
         kinds.insert(kind(entry).ok_or_else(|| Error::Layout(entry.to_owned()))?);
     }
     Ok(kinds)
@@ -336,6 +271,10 @@ mod tests {
     use super::*;
     use crate::state::tests::{machine, silent};
 
+    fn sources(list: &str) -> Sources {
+        list.parse().unwrap()
+    }
+
     fn guard(list: &str) -> Result<Guard, Error> {
         Guard::trusting(&machine(&[], silent).1, list)
     }
@@ -348,7 +287,7 @@ mod tests {
     fn without_the_module_the_usual_ranges_and_kinds_serve() {
         let (_root, host) = machine(&[], silent);
         let rules = Guard::of(&host).unwrap().rules();
-        for prefix in TRUSTED {
+        for prefix in TRUSTED.split(',') {
             assert!(rules.contains(&format!("\t{prefix}")), "{prefix}: {rules}");
         }
         for kind in KINDS {
@@ -360,16 +299,13 @@ mod tests {
     #[test]
     fn the_module_tells_whom_it_trusts_and_what_it_reads() {
         let (_root, host) =
-            report("trusted: 10.0.0.0/8, 203.0.113.0/24\nlayouts: 200/8=client 252/20=all\n");
+            report("trusted: 10.0.0.0/8, 203.0.113.0/24\nlayouts: 200/8=client,252/20=all\n");
         let guard = Guard::of(&host).unwrap();
-        assert_eq!(
-            guard.trusted,
-            prefixes(entries("10.0.0.0/8 203.0.113.0/24")).unwrap()
-        );
+        assert_eq!(guard.trusted, sources("10.0.0.0/8,203.0.113.0/24"));
         assert_eq!(guard.kinds, BTreeSet::from([200, 252, 253, 254]));
         // The caller's list goes before the module's; the kinds stay the module's.
         let mine = Guard::trusting(&host, "192.0.2.1").unwrap();
-        assert_eq!(mine.trusted, ["192.0.2.1/32".parse().unwrap()]);
+        assert_eq!(mine.trusted, sources("192.0.2.1"));
         assert_eq!(mine.kinds, guard.kinds);
     }
 
@@ -377,7 +313,10 @@ mod tests {
     fn what_the_module_says_is_read_in_full_or_not_at_all() {
         for (lines, error) in [
             ("trusted: any\n", Error::Any),
-            ("trusted: 10.0.0.0/8,x\n", Error::NoPrefix("x".into())),
+            (
+                "trusted: 10.0.0.0/8,x\n",
+                sources::Error::NoPrefix("x".into()).into(),
+            ),
             ("layouts: 200\n", Error::Layout("200".into())),
             (
                 "layouts: 8/10=client\n",
@@ -410,7 +349,7 @@ mod tests {
     #[test]
     fn overlaps_are_merged_and_a_family_may_be_trusted_by_nobody() {
         let merged = guard("10.0.0.0/9,10.1.0.0/16,10.128.0.0/9,10.0.0.0/8").unwrap();
-        assert_eq!(merged.trusted, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(merged.trusted, sources("10.0.0.0/8"));
         let nobody = guard("none").unwrap().rules();
         assert_eq!(nobody.matches("elements").count(), 0);
         let rules = merged.rules();
@@ -458,7 +397,7 @@ mod tests {
             .map(|n| format!("10.{}.{}.1", n / 250, n % 250))
             .collect();
         let long = guard(&list.join(",")).unwrap();
-        assert_eq!(long.trusted.len(), 1000);
+        assert_eq!(long.trusted.prefixes().len(), 1000);
         assert!(long.mark().len() < 128);
     }
 }

@@ -21,6 +21,7 @@ mod nft;
 pub mod packages;
 pub mod render;
 mod rtnl;
+pub mod sources;
 pub mod state;
 pub mod tun;
 pub mod wire;
