@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::state::Foreign;
+use crate::state::{self, Foreign, Presence};
 
 pub mod build;
 pub mod check;
 pub mod guard;
 pub mod load;
+pub mod sessions;
+pub mod set;
 pub mod status;
 pub mod unload;
 
@@ -37,6 +39,12 @@ enum Command {
     /// Show what the module is, how it is attached and what it counted
     #[command(after_help = exit::HELP)]
     Status(status::Args),
+    /// Change what the loaded module does, at once and whole
+    #[command(after_help = exit::HELP)]
+    Set(set::Args),
+    /// List the connections that have an address
+    #[command(after_help = exit::HELP)]
+    Sessions(sessions::Args),
     /// Prove that the node works, by real connections with TOA in a namespace of their own
     #[command(after_help = exit::HELP)]
     Check(check::Args),
@@ -57,6 +65,8 @@ impl Cli {
             Command::Load(args) => load::run(&host, &args),
             Command::Unload(args) => unload::run(&host, &args),
             Command::Status(args) => status::run(&host, &args),
+            Command::Set(args) => set::run(&host, &args),
+            Command::Sessions(args) => sessions::run(&host, &args),
             Command::Check(args) => check::run(&host, &args),
             Command::Guard(args) => guard::run(&host, &args),
             Command::Build(args) => build::run(&host, &args),
@@ -76,6 +86,16 @@ fn foreign(foreign: &Foreign) -> Failure {
 /// What follows from no module at all.
 fn not_loaded() -> Failure {
     Failure::new(Exit::NotLoaded, "the module toa is not loaded").next("toa-cli load")
+}
+
+/// Goes on only where the module is loaded.
+fn require_loaded(host: &Host) -> Result<(), Failure> {
+    match state::presence(host) {
+        Presence::Absent => Err(not_loaded()),
+        Presence::Changing(word) => Err(changing(&word)),
+        Presence::Foreign(stranger) => Err(foreign(&stranger)),
+        Presence::Ours(_) => Ok(()),
+    }
 }
 
 /// What follows from a module in between.

@@ -10,6 +10,7 @@
 pub mod cap;
 pub mod client;
 pub mod cmd;
+pub mod control;
 pub mod exit;
 pub mod failure;
 pub mod guard;
@@ -24,5 +25,8 @@ mod rtnl;
 pub mod sources;
 pub mod state;
 pub mod tun;
+#[allow(missing_docs, unreachable_pub, non_camel_case_types, dead_code)]
+#[rustfmt::skip]
+mod uapi;
 pub mod wire;
 mod xtables;

@@ -66,6 +66,7 @@ struct Module<'a> {
     layouts: Option<&'a [String]>,
     hooks: Option<&'a [Hook]>,
     sessions: Option<u64>,
+    trusted: Option<&'a str>,
     refused: Option<&'a [Refused]>,
     counters: Option<&'a Counters>,
 }
@@ -288,27 +289,28 @@ fn judge_module(findings: &mut Findings, loaded: &Loaded) -> bool {
         );
     }
     if let Some(report) = &loaded.report {
+        if let Some(trusted) = &report.trusted {
+            findings.add(
+                "module",
+                Mark::Good,
+                format!("options are believed from: {trusted}"),
+            );
+        }
         for refused in &report.refused {
-            judge_refused(findings, loaded, refused);
+            judge_refused(findings, refused);
         }
     }
     fits
 }
 
 /// A forwarder that nobody thought of, or somebody who forges: only the operator knows.
-fn judge_refused(findings: &mut Findings, loaded: &Loaded, refused: &Refused) {
+fn judge_refused(findings: &mut Findings, refused: &Refused) {
     let Refused { source, options } = refused;
-    let beside = match loaded.parameters.get("trusted").map(String::as_str) {
-        None | Some("none" | "any") => String::new(),
-        Some(list) => format!("{list},"),
-    };
     findings.advise(
         "module",
         Mark::Note,
         format!("{source} is not trusted: {options} of its options were refused"),
-        format!(
-            "if it is a forwarder of yours: toa-cli unload && toa-cli load trusted={beside}{source}"
-        ),
+        format!("if it is a forwarder of yours: toa-cli set --trust {source}"),
     );
 }
 
@@ -473,6 +475,7 @@ fn module_json(loaded: &Loaded) -> Module<'_> {
         layouts: report.map(|report| report.layouts.as_slice()),
         hooks: report.map(|report| report.hooks.as_slice()),
         sessions: report.and_then(|report| report.sessions),
+        trusted: report.and_then(|report| report.trusted.as_deref()),
         refused: report.map(|report| report.refused.as_slice()),
         counters: loaded.counters.as_ref(),
     }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `toa-cli set`: changes what the loaded module does.
+
+use clap::ValueEnum;
+use nix::errno::Errno;
+
+use crate::control::{Change, Config, Control, Error};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::sources::Sources;
+
+/// The arguments of `toa-cli set`.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub struct Args {
+    /// Believe options from these sources and no others: prefixes with commas between, any, or none
+    #[arg(long, value_name = "LIST", conflicts_with = "trust")]
+    trusted: Option<Sources>,
+    /// Believe options from these sources, too
+    #[arg(long, value_name = "LIST")]
+    trust: Option<Sources>,
+    /// Read these options: a vendor's profile, or a list kind/length=layout,... (docs/wire-formats.md)
+    #[arg(long, value_name = "SET")]
+    layouts: Option<String>,
+    /// Read the first data of a connection without an address, too
+    #[arg(long, value_name = "ON|OFF")]
+    first_data: Option<Switch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// How often somebody else may be quicker.
+const ATTEMPTS: usize = 10;
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] says why nothing was changed.
+pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+    super::require_loaded(host)?;
+    let Config {
+        trusted,
+        layouts,
+        first_data,
+        ..
+    } = change(args).map_err(|error| failure(&error))?;
+    let first_data = if first_data { "on" } else { "off" };
+    eprintln!(
+        "toa-cli: trusted: {trusted}\ntoa-cli: layouts: {layouts}\ntoa-cli: first data: {first_data}"
+    );
+    Ok(Exit::Good)
+}
+
+fn change(args: &Args) -> Result<Config, Error> {
+    let control = Control::open()?;
+    let mut change = Change {
+        generation: None,
+        trusted: args
+            .trusted
+            .as_ref()
+            .map(|trusted| trusted.prefixes().to_vec()),
+        layouts: args.layouts.clone(),
+        first_data: args.first_data.map(|switch| switch == Switch::On),
+    };
+    let mut attempts = ATTEMPTS;
+    loop {
+        // Added to what is set, and not to what somebody else has changed since.
+        if let Some(more) = &args.trust {
+            let config = control.config()?;
+            change.generation = Some(config.generation);
+            change.trusted = Some(config.trusted.and(more).prefixes().to_vec());
+        }
+        attempts -= 1;
+        match control.set(&change) {
+            Err(Error::Refused {
+                errno: Errno::ESTALE,
+                ..
+            }) if attempts > 0 => {}
+            result => break result?,
+        }
+    }
+    control.config()
+}
+
+/// What follows from the module's refusal, for every command that asks it.
+pub(super) fn failure(error: &Error) -> Failure {
+    let what = error.to_string();
+    match error {
+        Error::NotLoaded => Failure::new(Exit::Unsupported, what)
+            .next("load the module of this toa-cli's release"),
+        Error::Refused {
+            errno: Errno::EPERM,
+            ..
+        } => Failure::new(Exit::Permission, format!("CAP_NET_ADMIN is missing: {what}")).next(
+            "run as root on the node itself: in a container with a user namespace of its own nothing can be \
+             set, and only what belongs to its network namespace be listed",
+        ),
+        _ => Failure::new(Exit::Unhealthy, what),
+    }
+}
