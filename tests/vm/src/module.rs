@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+use toa_cli::control::{self, Control};
 
 use crate::{node, sessions, sockopt};
 
@@ -202,6 +203,11 @@ pub fn assert_nothing_left() {
         assert!(!Path::new(path).exists(), "{path} is still there");
     }
     assert_eq!(hooked(), Vec::<String>::new(), "functions still hooked");
+    let family = Control::open();
+    assert!(
+        matches!(family, Err(control::Error::NotLoaded)),
+        "{family:?}"
+    );
     let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
     for name in [0x544f_4100, 0x544f_4101, 4096, 1345, 1346, 1347] {
         let answer = sockopt::get(&any, libc::IPPROTO_IP, name, &mut [0; 48]);
@@ -245,6 +251,7 @@ pub fn hooked() -> Vec<String> {
             "tcp_child_process",
             "tcp_disconnect",
             "tcp_check_req",
+            "tcp_rcv_established",
         ] {
             let names = |line: &str| line.split([' ', '\t', '+']).any(|word| word == function);
             if text.lines().any(names) {

@@ -4,6 +4,7 @@
 mod bpf;
 mod carriers;
 mod cli;
+mod control;
 mod faults;
 mod fuzz;
 mod guard;

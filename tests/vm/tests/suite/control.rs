@@ -1,0 +1,762 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the node's owner sets while the module works, and what is listed: by generic netlink.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use libtoa::Segment;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use toa_cli::control::{Change, Config, Control, Error, Session};
+use toa_cli::sources::Sources;
+use toa_cli::wire::toa;
+use toa_testbed::Family;
+use toa_vm_tests::node::Sysctl;
+use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original};
+
+fn control() -> Control {
+    Control::open().expect("the module answers by netlink")
+}
+
+/// The module's own settings, back in the end.
+struct AsLoaded(Config);
+
+impl AsLoaded {
+    fn now() -> Self {
+        Self(control().config().unwrap())
+    }
+}
+
+impl Drop for AsLoaded {
+    fn drop(&mut self) {
+        let change = Change {
+            generation: None,
+            trusted: Some(self.0.trusted.prefixes().to_vec()),
+            layouts: Some(self.0.layouts.clone()),
+            first_data: Some(self.0.first_data),
+        };
+        if let Err(error) = Control::open().and_then(|control| control.set(&change)) {
+            eprintln!("what was set cannot be set back: {error}");
+        }
+    }
+}
+
+fn sources(list: &str) -> Sources {
+    list.parse().unwrap()
+}
+
+fn trusted(list: &str) -> Change {
+    Change {
+        trusted: Some(sources(list).prefixes().to_vec()),
+        ..Change::default()
+    }
+}
+
+fn layouts(set: &str) -> Change {
+    Change {
+        layouts: Some(set.to_owned()),
+        ..Change::default()
+    }
+}
+
+/// What is refused, and why.
+#[track_caller]
+fn refusal(change: &Change) -> (Errno, String) {
+    let error = control().set(change).unwrap_err();
+    match &error {
+        Error::Refused { errno, .. } => (*errno, error.to_string()),
+        other => panic!("{other}"),
+    }
+}
+
+/// `many` addresses from `first` on, of which no two are neighbours.
+fn apart(first: Ipv4Addr, many: u32) -> Vec<IpNet> {
+    let addresses = (0..many).map(|n| IpAddr::from(Ipv4Addr::from(u32::from(first) + 2 * n)));
+    addresses.map(IpNet::from).collect()
+}
+
+/// Does `again`, with the number of the time, in a thread of its own for as long as `work` runs; also
+/// where that panics.
+fn meanwhile<A: Send, R>(
+    again: impl Fn(usize) -> A + Sync,
+    work: impl FnOnce() -> R,
+) -> (Vec<A>, R) {
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let repeating = scope.spawn(|| {
+            let mut results = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                results.push(again(results.len()));
+            }
+            results
+        });
+        let over = Over(&is_over);
+        let result = work();
+        drop(over);
+        (repeating.join().unwrap(), result)
+    })
+}
+
+/// Sets the one and the other in turn.
+fn changing(sets: &[Change; 2]) -> impl Fn(usize) + Sync {
+    |time| control().set(&sets[time % 2]).unwrap()
+}
+
+/// What a connection from `peer` is told whose SYN and ACK carry these options.
+fn told(
+    world: &World,
+    listener: &TcpListener,
+    peer: SocketAddr,
+    [syn, ack]: [&[u8]; 2],
+) -> Option<(SocketAddr, Segment)> {
+    let mut end = world.client_from(peer, listener);
+    end.connect(syn, ack).unwrap();
+    let conn = Conn::accepted(end, listener);
+    told_to(&conn)
+}
+
+fn told_to(conn: &Conn) -> Option<(SocketAddr, Segment)> {
+    let told = libtoa::original(&conn.stream).unwrap();
+    told.map(|told| (told.addr, told.segment))
+}
+
+/// By which segments a connection from `peer` is told its client.
+fn believed(world: &World, peer: &str) -> [bool; 2] {
+    let peer: IpAddr = peer.parse().unwrap();
+    let family = if peer.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
+    let listener = world.listen(family);
+    let option = toa(
+        if peer.is_ipv4() { 200 } else { 253 },
+        original(family, 7, 7),
+    );
+    let mut port = 30_000;
+    [[&option[..], &[]], [&[], &option]].map(|carried| {
+        port += 1;
+        told(world, &listener, SocketAddr::new(peer, port), carried).is_some()
+    })
+}
+
+const BELIEVED: [bool; 2] = [true, true];
+const REFUSED: [bool; 2] = [false, false];
+
+#[test]
+fn the_trusted_sources_are_set_at_once_and_told() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let before = control().config().unwrap();
+        assert_eq!(before.trusted.prefixes().len(), 9);
+        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+        let list = "203.0.113.64/27,2001:db8::/32";
+        control().set(&trusted(list)).unwrap();
+        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
+        assert_eq!(believed(world, "2001:db8::66"), BELIEVED);
+        assert_eq!(believed(world, "10.0.0.2"), REFUSED);
+        let now = control().config().unwrap();
+        assert_eq!(now.trusted, sources(list));
+        assert_eq!(now.generation, before.generation + 1);
+        assert_eq!((now.layouts, now.first_data), (before.layouts, false));
+        let report = fs::read_to_string("/proc/net/toa").unwrap();
+        assert!(report.contains(&format!("\ntrusted: {list}\n")), "{report}");
+        // Who has read an older one changes nothing.
+        let stale = Change {
+            generation: Some(before.generation),
+            ..trusted("any")
+        };
+        let (errno, why) = refusal(&stale);
+        assert_eq!(errno, Errno::ESTALE);
+        assert!(why.contains("has changed"), "{why}");
+        assert_eq!(control().config().unwrap().trusted, sources(list));
+        let fresh = Change {
+            generation: Some(now.generation),
+            ..trusted("none")
+        };
+        control().set(&fresh).unwrap();
+        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+        control().set(&trusted("any")).unwrap();
+        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
+        let report = fs::read_to_string("/proc/net/toa").unwrap();
+        assert!(report.contains("\ntrusted: any\n"), "{report}");
+    });
+}
+
+/// As many as there may be, and one more.
+#[test]
+fn a_list_of_4096_and_none_of_4097() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let first = Ipv4Addr::new(11, 0, 0, 0);
+        let many = |many| Change {
+            trusted: Some(apart(first, many)),
+            ..Change::default()
+        };
+        control().set(&many(4096)).unwrap();
+        let set = Sources::new(&apart(first, 4096));
+        assert_eq!(control().config().unwrap().trusted, set);
+        assert_eq!(believed(world, "11.0.0.2"), BELIEVED);
+        assert_eq!(believed(world, "11.0.31.254"), BELIEVED);
+        assert_eq!(believed(world, "11.0.31.255"), REFUSED);
+        assert_eq!(believed(world, "11.0.32.0"), REFUSED);
+        let (errno, why) = refusal(&many(4097));
+        assert_eq!(errno, Errno::EINVAL);
+        assert_eq!(why, "11.0.32.0/32: too many prefixes: 4096 at most");
+        assert_eq!(control().config().unwrap().trusted, set);
+    });
+}
+
+/// One thing wrong among others that are right: it is named, and nothing of the request is set.
+#[test]
+fn what_is_wrong_is_named_and_nothing_is_set() {
+    World::run(|_| {
+        let (before, hooked) = (control().config().unwrap(), module::hooked());
+        let prefix = |text: &str| text.parse::<IpNet>().unwrap();
+        let right = Change {
+            generation: Some(before.generation),
+            trusted: Some(vec![prefix("192.0.2.0/24"), prefix("198.51.100.0/24")]),
+            layouts: Some("dpvs".to_owned()),
+            first_data: Some(true),
+        };
+        let mut host_bits = right.clone();
+        let list = host_bits.trusted.as_mut().unwrap();
+        list.insert(1, prefix("10.0.0.1/8"));
+        let set = |text: &str| Change {
+            layouts: Some(text.to_owned()),
+            ..right.clone()
+        };
+        for (change, says) in [
+            (
+                host_bits,
+                "10.0.0.1/8: an address has bits set behind its prefix length",
+            ),
+            (set("nobody"), "nobody: no profile is called that"),
+            (
+                set("200/8=client-v4,9/8=client"),
+                "9/8=client: no layout is called that",
+            ),
+            (
+                set("200/8=client-v4,8/10=client-v4,201/6=vpc-id"),
+                "8/10=client-v4: the kind is TCP's own",
+            ),
+            (
+                set("200/8=client-v4,200/8=vip-v4"),
+                "200/8=vip-v4: an entry before it has this kind and length",
+            ),
+            (set("200/8=client-v4,"), "an empty entry: must be kind"),
+            (set(""), "an empty text is no set of layouts"),
+        ] {
+            let (errno, why) = refusal(&change);
+            assert_eq!(errno, Errno::EINVAL, "{why}");
+            assert!(why.contains(says), "{says}: {why}");
+            assert_eq!(control().config().unwrap(), before);
+            assert_eq!(module::hooked(), hooked);
+        }
+    });
+}
+
+/// Connections come while what is set goes to and fro between two configurations, each with a source
+/// and an option of its own. Who has the one's source and the other's option is never believed.
+#[test]
+fn a_change_is_whole_for_those_who_come_meanwhile() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let client = original(Family::V4, 7, 7);
+        let [mine, others] = [200, 254].map(|kind| toa(kind, client));
+        let sets = [
+            (
+                apart(Ipv4Addr::new(1, 0, 0, 0), 1000),
+                "10.0.0.2/32",
+                "200/8=client-v4",
+            ),
+            (
+                apart(Ipv4Addr::new(192, 0, 0, 0), 3),
+                "10.0.0.3/32",
+                "254/8=client-v4",
+            ),
+        ]
+        .map(|(mut list, source, layouts)| {
+            list.push(source.parse().unwrap());
+            Change {
+                trusted: Some(list),
+                layouts: Some(layouts.to_owned()),
+                ..Change::default()
+            }
+        });
+        // As loaded, all four are believed.
+        control().set(&sets[0]).unwrap();
+        let (changes, answers) = meanwhile(changing(&sets), || {
+            let listener = world.listen(Family::V4);
+            let mut answers = [0; 4];
+            let mut port = 10_000;
+            for _ in 0..150 {
+                for (case, (host, option)) in [(2, &mine), (3, &others), (2, &others), (3, &mine)]
+                    .into_iter()
+                    .enumerate()
+                {
+                    port += 1;
+                    let peer = SocketAddr::from(([10, 0, 0, host], port));
+                    let carried = if port % 8 < 4 {
+                        [&option[..], &[]]
+                    } else {
+                        [&[], &option[..]]
+                    };
+                    if let Some((addr, _)) = told(world, &listener, peer, carried) {
+                        assert_eq!(addr, client);
+                        answers[case] += 1;
+                    }
+                }
+            }
+            answers
+        });
+        println!(
+            "{} changes, {answers:?} of 150 each believed",
+            changes.len()
+        );
+        assert!(changes.len() > 5, "{} changes only", changes.len());
+        assert!(answers[0] > 0 && answers[1] > 0, "{answers:?}");
+        assert_eq!(answers[2..], [0, 0]);
+    });
+}
+
+/// Connections whose source both lists trust are believed all the while.
+#[test]
+fn nobody_is_refused_whom_both_lists_trust() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        // Each has the source somewhere else among others.
+        let around = |first, many| {
+            let mut list = apart(first, many);
+            list.push("10.0.0.2/32".parse().unwrap());
+            Change {
+                trusted: Some(list),
+                ..Change::default()
+            }
+        };
+        let lists = [
+            around(Ipv4Addr::new(1, 0, 0, 0), 1000),
+            around(Ipv4Addr::new(192, 0, 0, 0), 3),
+        ];
+        let before = Stats::read();
+        let (changes, ()) = meanwhile(changing(&lists), || {
+            let listener = world.listen(Family::V4);
+            let client = original(Family::V4, 7, 7);
+            let option = toa(200, client);
+            for n in 0..200 {
+                let carried = if n % 2 == 0 {
+                    [&option[..], &[]]
+                } else {
+                    [&[], &option[..]]
+                };
+                let peer = SocketAddr::from(([10, 0, 0, 2], 10_000 + n));
+                let told = told(world, &listener, peer, carried);
+                assert_eq!(told.map(|(addr, _)| addr), Some(client), "{n}");
+            }
+        });
+        assert!(changes.len() > 5, "{} changes only", changes.len());
+        assert_eq!(Stats::read().since(&before).get("untrusted"), 0);
+    });
+}
+
+/// What was read by the old set stays known, and is counted under its own name.
+#[test]
+fn another_set_of_layouts_is_read_from_the_next_segment_on() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let listener = world.listen(Family::V4);
+        let [client, other] = [1, 2].map(|host| original(Family::V4, host, host.into()));
+        let [by_200, by_252] = [(200, client), (252, other)].map(|(kind, addr)| toa(kind, addr));
+        let old = world.connect(Family::V4, &listener, &[], &by_200);
+        let none = world.connect(Family::V4, &listener, &by_252, &[]);
+        assert_eq!(told_to(&none), None);
+        // A SYN that the old set has read, and a connection that the new one sees born.
+        let mut between = world.client(Family::V4, &listener);
+        between.syn(&by_200).unwrap();
+        between.recv_syn_ack().unwrap();
+
+        control().set(&layouts("ucloud")).unwrap();
+        let set = "200/8=client-v4,253/8=client-v4,252/8=client-v4";
+        assert_eq!(control().config().unwrap().layouts, set);
+        let report = fs::read_to_string("/proc/net/toa").unwrap();
+        assert!(report.contains(&format!("\nlayouts: {set}\n")), "{report}");
+        between.ack(&[]).unwrap();
+        let between = Conn::accepted(between, &listener);
+        assert_eq!(told_to(&between), Some((client, Segment::Syn)));
+        assert_eq!(told_to(&old), Some((client, Segment::Ack)));
+        // The third row was another option's: its count began anew.
+        let before = Stats::read();
+        for stats in [&before, &Stats::own()] {
+            assert_eq!(stats.get("ack_252_8"), 0);
+            assert_eq!(stats.get("ack_200_8"), 0);
+        }
+        let new = world.connect(Family::V4, &listener, &[], &by_252);
+        assert_eq!(told_to(&new), Some((other, Segment::Ack)));
+        assert_eq!(Stats::read().since(&before).get("ack_252_8"), 1);
+
+        control().set(&layouts("254/8=client-v4")).unwrap();
+        let gone = world.connect(Family::V4, &listener, &by_200, &by_252);
+        assert_eq!(told_to(&gone), None);
+        assert_eq!(told_to(&new), Some((other, Segment::Ack)));
+        // Back, and not to what was counted then.
+        control().set(&layouts("ucloud")).unwrap();
+        assert_eq!(Stats::read().get("ack_252_8"), 0);
+    });
+}
+
+/// The mode of the first data, on and off and on, by either kind of hook.
+#[test]
+fn first_data_are_read_while_that_is_on() {
+    for hook in ["", "hook=kprobe"] {
+        World::run_with(hook, |world| {
+            let listener = world.listen(Family::V4);
+            let client = original(Family::V4, 7, 7);
+            let option = toa(200, client);
+            let switch = |on| {
+                let change = Change {
+                    first_data: Some(on),
+                    ..Change::default()
+                };
+                control().set(&change).unwrap();
+                assert_eq!(control().config().unwrap().first_data, on);
+                let hooked = module::hooked();
+                assert_eq!(hooked.iter().any(|f| f.contains("tcp_rcv_established")), on);
+            };
+            let speak = |conn: &mut Conn| {
+                conn.client.data_with(b"data", &option).unwrap();
+                conn.server_reads(b"data");
+                told_to(conn)
+            };
+            let named = Some((client, Segment::Data));
+            let connect = || world.connect(Family::V4, &listener, &[], &[]);
+            let [mut a, mut b] = [connect(), connect()];
+            assert_eq!(speak(&mut a), None);
+            switch(true);
+            // Only those that come from then on.
+            assert_eq!(speak(&mut b), None);
+            let [mut c, mut d] = [connect(), connect()];
+            assert_eq!(speak(&mut c), named);
+            switch(false);
+            assert_eq!(speak(&mut d), None);
+            let mut e = connect();
+            switch(true);
+            switch(true);
+            // What was noted before is void.
+            assert_eq!(speak(&mut d), None);
+            assert_eq!(speak(&mut e), None);
+            assert_eq!(speak(&mut connect()), named);
+            assert_eq!(told_to(&c), named);
+        });
+    }
+}
+
+/// Where the hook cannot be had, nothing of the request is done, and the module goes on.
+#[test]
+fn first_data_that_cannot_be_read_change_nothing() {
+    World::run_with("hook=kprobe", |world| {
+        let (before, hooked) = (control().config().unwrap(), module::hooked());
+        let enabled = "/sys/kernel/debug/kprobes/enabled";
+        fs::write(enabled, "0").unwrap();
+        let change = Change {
+            first_data: Some(true),
+            layouts: Some("dpvs".to_owned()),
+            ..trusted("any")
+        };
+        let ((errno, why), lines) = kernel_log::during(|| refusal(&change));
+        fs::write(enabled, "1").unwrap();
+        assert_eq!(errno, Errno::EOPNOTSUPP);
+        assert!(why.contains("first data cannot be read"), "{why}");
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("kprobes are switched off")),
+            "{lines:?}"
+        );
+        assert_eq!(control().config().unwrap(), before);
+        assert_eq!(module::hooked(), hooked);
+        assert_eq!(believed(world, "10.0.0.2"), BELIEVED);
+        control()
+            .set(&Change {
+                first_data: Some(true),
+                ..Change::default()
+            })
+            .unwrap();
+    });
+}
+
+/// The inode by which the network namespace of this thread is known.
+fn netns() -> u32 {
+    fs::metadata("/proc/thread-self/ns/net").unwrap().ino() as u32
+}
+
+/// Runs `work` in the first network namespace.
+fn in_first_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let first = File::open("/proc/1/ns/net").unwrap();
+            setns(first, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+fn sessions() -> Vec<Session> {
+    control().sessions().unwrap()
+}
+
+#[test]
+fn sessions_are_listed_per_namespace_and_the_first_sees_all() {
+    World::run(|world| {
+        let listener = world.listen(Family::V6);
+        let clients = [original(Family::V6, 1, 1), original(Family::V6, 2, 2)];
+        // A VIP and its VPC beside the client: 202/8 and 201/6.
+        let vip: SocketAddr = "198.51.100.9:443".parse().unwrap();
+        let beside = [toa(253, clients[0]), vec![201, 6, 1, 2, 3, 4]].concat();
+        let conns = [
+            world.connect(Family::V6, &listener, &beside, &[]),
+            world.connect(Family::V6, &listener, &[], &toa(254, clients[1])),
+        ];
+        let _without = world.connect(Family::V6, &listener, &[], &[]);
+        let nameless = world.connect(Family::V6, &listener, &toa(202, vip), &[]);
+        let mut found = sessions();
+        found.sort_by_key(|session| session.client.as_ref().map(|client| client.addr));
+        let here = netns();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|one| one.netns == here && one.local_port == port),
+            "{found:?}"
+        );
+        let first = found.remove(0);
+        assert_eq!((first.client, first.vip), (None, Some(vip)));
+        assert_eq!(first.peer, nameless.client.local());
+        for (n, (session, by)) in found.iter().zip(["syn", "ack"]).enumerate() {
+            let client = session.client.as_ref().unwrap();
+            assert_eq!(client.addr, clients[n]);
+            assert_eq!((client.carried_by.as_str(), client.length), (by, 20));
+            assert_eq!(session.peer, conns[n].client.local());
+            assert_eq!(session.vpc_id, (n == 0).then_some(0x0102_0304));
+        }
+        World::beside(|other| {
+            assert_eq!(sessions(), []);
+            let listener = other.listen(Family::V4);
+            let client = original(Family::V4, 3, 3);
+            let _conn = other.connect(Family::V4, &listener, &toa(200, client), &[]);
+            let found = sessions();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].client.as_ref().unwrap().addr, client);
+            let mut all = BTreeMap::new();
+            for session in in_first_namespace(sessions) {
+                *all.entry(session.netns).or_insert(0) += 1;
+            }
+            assert_eq!(all, BTreeMap::from([(here, 3), (netns(), 1)]));
+        });
+    });
+}
+
+/// More than one message holds, and others come and go while they are listed: each that stays is there,
+/// and there once.
+#[test]
+fn a_long_list_has_each_that_stays_once() {
+    World::run(|world| {
+        let listener = world.listen(Family::V4);
+        let client = original(Family::V4, 7, 7);
+        let option = toa(200, client);
+        let stay: Vec<Conn> = (0..400)
+            .map(|_| world.connect(Family::V4, &listener, &[], &option))
+            .collect();
+        let (lists, ()) = meanwhile(
+            |_| sessions(),
+            || {
+                for _ in 0..100 {
+                    drop(world.connect(Family::V4, &listener, &option, &[]));
+                }
+            },
+        );
+        assert!(lists.len() > 1, "{} lists", lists.len());
+        for list in lists {
+            let mut times: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+            for session in list {
+                *times.entry(session.peer).or_default() += 1;
+            }
+            for conn in &stay {
+                assert_eq!(times.get(&conn.client.local()), Some(&1));
+            }
+        }
+    });
+}
+
+fn cli(wrapper: &[&str], arguments: &[&str]) -> (Option<i32>, String, String) {
+    let words = [wrapper, &["toa-cli"], arguments].concat();
+    let output = toa_testbed::command(words[0])
+        .args(&words[1..])
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Without the capability nothing is told or set; with that of a user namespace of one's own nothing
+/// is set, and only what is one's own is told.
+#[test]
+fn only_the_nodes_owner_sets() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let before = control().config().unwrap();
+        let listener = world.listen(Family::V4);
+        let option = toa(200, original(Family::V4, 7, 7));
+        let _conn = world.connect(Family::V4, &listener, &option, &[]);
+        // Where the kernel lets nobody else make any.
+        let _allowed = fs::metadata("/proc/sys/kernel/unprivileged_userns_clone")
+            .is_ok()
+            .then(|| Sysctl::set("kernel/unprivileged_userns_clone", "1"));
+        let plain = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+        ];
+        let contained = ["unshare", "--user", "--map-root-user", "--net"];
+        // Root in a user namespace, in the network namespace of somebody else.
+        let guest = ["unshare", "--user", "--map-root-user"];
+        for wrapper in [&plain[..], &contained, &guest] {
+            for arguments in [
+                ["--trusted", "any"],
+                ["--trust", "203.0.113.0/24"],
+                ["--layouts", "dpvs"],
+                ["--first-data", "on"],
+            ] {
+                let arguments = [&["set"], &arguments[..]].concat();
+                let (code, _, err) = cli(wrapper, &arguments);
+                assert_eq!(code, Some(4), "{wrapper:?} {arguments:?}: {err}");
+                assert!(err.contains("CAP_NET_ADMIN"), "{err}");
+            }
+        }
+        for wrapper in [&plain[..], &guest] {
+            let (code, _, err) = cli(wrapper, &["sessions"]);
+            assert_eq!(code, Some(4), "{wrapper:?}: {err}");
+        }
+        let (code, out, err) = cli(&contained, &["sessions", "-o", "json"]);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(out.contains("\"sessions\": []"), "{out}");
+        assert_eq!(control().config().unwrap(), before);
+    });
+}
+
+/// The tool, as its owner uses it.
+#[test]
+fn the_tool_sets_and_lists() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let (code, _, err) = cli(
+            &[],
+            &[
+                "set",
+                "--trust",
+                "203.0.113.66,10.0.0.0/7",
+                "--layouts",
+                "ucloud",
+                "--first-data",
+                "on",
+            ],
+        );
+        assert_eq!(code, Some(0), "{err}");
+        assert!(
+            err.contains("trusted: 10.0.0.0/7,") && err.contains(",203.0.113.66/32,"),
+            "{err}"
+        );
+        assert!(err.contains("layouts: 200/8=client-v4,253/8"), "{err}");
+        assert!(err.contains("first data: on"), "{err}");
+        let listener = world.listen(Family::V4);
+        let client = original(Family::V4, 7, 7);
+        let peer = "203.0.113.66:30000".parse().unwrap();
+        let mut end = world.client_from(peer, &listener);
+        end.connect(&[], &toa(252, client)).unwrap();
+        let _conn = Conn::accepted(end, &listener);
+        let (code, out, err) = cli(&[], &["sessions"]);
+        assert_eq!(code, Some(0), "{err}");
+        let row: Vec<&str> = out.lines().nth(1).unwrap().split_whitespace().collect();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let netns = netns().to_string();
+        assert_eq!(
+            row,
+            [
+                "203.0.113.7:7",
+                "-",
+                "203.0.113.66:30000",
+                &port,
+                "ack",
+                "252/8",
+                &netns
+            ]
+        );
+        for (list, says) in [
+            (["--trusted", "10.1.2.3/8"], "the prefix is 10.0.0.0/8"),
+            (["--trusted", ""], "`none` trusts nobody"),
+        ] {
+            let (code, _, err) = cli(&[], &[&["set"], &list[..]].concat());
+            assert_eq!(code, Some(2), "{err}");
+            assert!(err.contains(says), "{err}");
+        }
+        let (code, _, err) = cli(&[], &["set", "--layouts", "nobody"]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("nobody: no profile is called that"), "{err}");
+    });
+}
+
+/// A dump that nobody reads to its end keeps the module from going; once it is given up, it goes.
+#[test]
+fn unloading_waits_for_a_dump_or_says_busy() {
+    let _unloaded = module::Unloaded::now();
+    for round in 0..3 {
+        module::load("").unwrap();
+        let everybody = Change {
+            trusted: Some(apart(Ipv4Addr::new(11, 0, 0, 0), 4096)),
+            first_data: Some(true),
+            ..Change::default()
+        };
+        control().set(&everybody).unwrap();
+        let begun = control();
+        begun.begin_dump_of_config().unwrap();
+        assert_eq!(module::unload(), Err(Errno::EAGAIN), "round {round}");
+        drop(begun);
+        // Readers and writers that never stop.
+        let everything = |_| {
+            if let Ok(control) = Control::open() {
+                let _ = control.config();
+                let _ = control.sessions();
+                let _ = control.set(&trusted("any"));
+            }
+        };
+        let (_, (_, refused)) = meanwhile(everything, || {
+            meanwhile(everything, || {
+                thread::sleep(Duration::from_millis(200));
+                module::unload_patiently()
+            })
+        });
+        println!("round {round}: busy {refused} times");
+        module::assert_nothing_left();
+    }
+}
