@@ -163,6 +163,15 @@ pub(crate) const CASES: &[Case] = &[
     .against(|node| node.connections(V4, Carrier::Ack, Ask::Peer))
     .parameters("trusted=10.0.0.0/8"),
     Case::new(
+        "ack-v4-trusted-1000",
+        "connection with TOA in its ACK, asked once, 1,000 prefixes trusted",
+        |node| {
+            node.trust_many()?;
+            node.connections(V4, Carrier::Ack, Ask::Original)
+        },
+    )
+    .against(|node| node.connections(V4, Carrier::Ack, Ask::Peer)),
+    Case::new(
         "none-v4-beside",
         "connection without TOA beside others that have it",
         |node| node.connections_beside(V4),

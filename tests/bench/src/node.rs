@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use toa_cli::control::{Change, Control};
 use toa_cli::tun::Tun;
 use toa_cli::wire;
 use toa_vm_tests::node::Sysctl;
@@ -271,6 +272,16 @@ impl Node {
             );
         }
         Ok(result)
+    }
+
+    /// Has the module trust 1,000 prefixes, of which the last is that of the peers.
+    pub(crate) fn trust_many(&self) -> Result<()> {
+        let others = (0..999).map(|n| IpAddr::from(Ipv4Addr::from(0x0900_0000 + 2 * n)).into());
+        let change = Change {
+            trusted: Some(others.chain(["10.0.0.0/8".parse()?]).collect()),
+            ..Change::default()
+        };
+        Ok(Control::open()?.set(&change)?)
     }
 
     /// The same without an address, while those of other SYNs may still wait.
