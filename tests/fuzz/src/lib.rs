@@ -15,6 +15,7 @@ pub mod layout;
 pub mod library;
 pub mod list;
 pub mod modinfo;
+pub mod netlink;
 #[path = "../../../toa-kmod/tests/oracle/mod.rs"]
 mod oracle;
 pub mod reading;
@@ -27,12 +28,13 @@ pub mod trust;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name: that of its program, and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 10] = [
+pub const TARGETS: [(&str, Check); 11] = [
     ("answer", answer::check),
     ("layout", layout::check),
     ("library", library::check),
     ("list", list::check),
     ("modinfo", modinfo::check),
+    ("netlink", netlink::check),
     ("reading", reading::check),
     ("report", report::check),
     ("segment", segment::check),

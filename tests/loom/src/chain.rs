@@ -247,3 +247,99 @@ fn a_mark_stays_while_any_key_has_it_and_no_longer() {
         },
     );
 }
+
+/// What a walk that copies two at a time shows, in its order.
+fn list(chain: &Chain<Plain>) -> Vec<usize> {
+    let mut found = Vec::new();
+    loop {
+        let some = chain.above::<2>(found.last().copied().unwrap_or(0));
+        for (key, Plain(client)) in some.iter().flatten() {
+            assert_eq!(*client, client_of(*key));
+            found.push(*key);
+        }
+        if some.contains(&None) {
+            return found;
+        }
+    }
+}
+
+/// What can be copied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Plain(usize);
+
+/// A chain of these, which are never freed before it.
+struct Listed(Chain<Plain>);
+
+impl Listed {
+    fn insert(&self, key: usize) {
+        self.insert_as(key, key);
+    }
+
+    fn insert_as(&self, key: usize, client: usize) {
+        let new = Box::new(Link::new(key, Plain(client_of(client))));
+        // SAFETY: The link is this thread's, and is freed once it is taken out.
+        unsafe { self.0.insert(NonNull::from(Box::leak(new))) };
+    }
+
+    fn remove(&self, key: usize) {
+        let link = self.0.remove(key).unwrap();
+        // SAFETY: It came from a `Box`, and is in no chain any more.
+        drop(unsafe { Box::from_raw(link.as_ptr()) });
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        while let Some(link) = self.0.pop() {
+            // SAFETY: As above.
+            drop(unsafe { Box::from_raw(link.as_ptr()) });
+        }
+    }
+}
+
+#[test]
+fn a_walk_shows_each_that_stays_once_whatever_comes_and_goes() {
+    every_order(2, || {
+        let chain = Arc::new(Listed(Chain::new()));
+        for key in [5, 1, 4, 2] {
+            chain.insert(key);
+        }
+        let other = {
+            let chain = chain.clone();
+            thread::spawn(move || {
+                chain.remove(2);
+                chain.insert(3);
+            })
+        };
+        let found = list(&chain.0);
+        assert!(found.is_sorted_by(|a, b| a < b), "{found:?}");
+        let stayed: Vec<usize> = found
+            .iter()
+            .copied()
+            .filter(|key| ![2, 3].contains(key))
+            .collect();
+        assert_eq!(stayed, [1, 4, 5]);
+        other.join().unwrap();
+        assert_eq!(list(&chain.0), [1, 3, 4, 5]);
+    });
+}
+
+#[test]
+fn of_two_with_one_key_the_newer_is_shown() {
+    every_order(0, || {
+        let chain = Listed(Chain::new());
+        assert!(chain.0.is_empty());
+        assert_eq!(chain.0.above::<2>(0), [None; 2]);
+        // Not what belongs to it.
+        chain.insert_as(1, 9);
+        for key in [1, 3, 2] {
+            chain.insert(key);
+        }
+        assert!(!chain.0.is_empty());
+        assert_eq!(list(&chain.0), [1, 2, 3]);
+        assert_eq!(
+            chain.0.above::<4>(2),
+            [Some((3, Plain(client_of(3)))), None, None, None]
+        );
+    });
+}
