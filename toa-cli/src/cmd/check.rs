@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use serde::Serialize;
 
@@ -20,7 +21,8 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::netns;
 use crate::render::{self, Findings, Mark, Output};
-use crate::state::{self, Presence};
+use crate::sources::Sources;
+use crate::state::{self, ModuleReport, Presence};
 use crate::tun::{self, Tun, readable};
 use crate::wire::ClientOption;
 
@@ -170,9 +172,10 @@ fn families(layouts: &[String]) -> [Family; 2] {
 ///
 /// [`Failure`] says why no connection could be made at all.
 pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
-    let outcome = ready(host).and_then(|layouts| {
+    let outcome = ready(host).and_then(|report| {
         eprintln!("toa-cli: making connections in a network namespace of their own");
-        connect_all(host, families(&layouts))
+        let trusted = report.trusted.and_then(|list| list.parse().ok());
+        connect_all(host, families(&report.layouts), trusted.as_ref())
     });
     let connections = outcome.as_deref().unwrap_or_default();
     let mut findings = findings(connections);
@@ -202,9 +205,9 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
     outcome.map(|_| exit)
 }
 
-/// Whether there is a module to check, and the means to do it; the layouts that it reads.
-fn ready(host: &Host) -> Result<Vec<String>, Failure> {
-    let layouts = match state::presence(host) {
+/// Whether there is a module to check, and the means to do it; what it says of itself.
+fn ready(host: &Host) -> Result<ModuleReport, Failure> {
+    let report = match state::presence(host) {
         Presence::Absent => return Err(super::not_loaded()),
         Presence::Changing(word) => return Err(super::changing(&word)),
         Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
@@ -219,14 +222,13 @@ fn ready(host: &Host) -> Result<Vec<String>, Failure> {
                 )
                 .next("load the module of this toa-cli's release"));
             }
-            let report = loaded.report.unwrap_or_default();
-            report.layouts
+            loaded.report.unwrap_or_default()
         }
     };
     if let Some(caps) = Capabilities::read(host) {
         capable(caps)?;
     }
-    Ok(layouts)
+    Ok(report)
 }
 
 fn capable(caps: Capabilities) -> Result<(), Failure> {
@@ -249,12 +251,23 @@ fn capable(caps: Capabilities) -> Result<(), Failure> {
 }
 
 /// Makes every connection.
-fn connect_all(host: &Host, families: [Family; 2]) -> Result<Vec<Connection>, Failure> {
+fn connect_all(
+    host: &Host,
+    families: [Family; 2],
+    trusted: Option<&Sources>,
+) -> Result<Vec<Connection>, Failure> {
     netns::in_new(|| -> Result<Vec<Connection>, Failure> {
         let tun = Tun::new().map_err(no_tun)?;
         let mut servers = Vec::new();
-        for family in families {
-            servers.push((family, serve(host, &tun, family)?));
+        for mut family in families {
+            let server = match believed(family, trusted) {
+                Ok(peer) => {
+                    family.peer = peer;
+                    serve(host, &tun, family)?
+                }
+                Err(why) => Err(why),
+            };
+            servers.push((family, server));
         }
         let link = Link::new(tun);
         let mut connections = Vec::new();
@@ -297,6 +310,41 @@ fn no_tun(error: tun::Error) -> Failure {
     }
 }
 
+/// The address to connect from: the usual one, or another of the trusted sources where the module
+/// would not believe that; or why there is none.
+fn believed(family: Family, trusted: Option<&Sources>) -> Result<IpAddr, String> {
+    let Some(trusted) = trusted.filter(|trusted| !trusted.contains(family.peer)) else {
+        return Ok(family.peer);
+    };
+    // On the wire only what may be on one.
+    let unusual = |addr: &IpAddr| match addr {
+        IpAddr::V4(v4) => {
+            v4.is_loopback() || v4.is_multicast() || v4.is_link_local() || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_multicast() || v6.is_unicast_link_local(),
+    };
+    let sources = trusted.prefixes().iter().filter_map(host_of);
+    sources
+        .filter(|addr| addr.is_ipv4() == family.peer.is_ipv4())
+        .find(|addr| !unusual(addr))
+        .ok_or_else(|| {
+            format!(
+                "no {} source is trusted that could be on a wire",
+                family.name
+            )
+        })
+}
+
+/// An address of the prefix that a host can have: its only one, or the one behind the first. None
+/// where it is every address of its family.
+fn host_of(prefix: &IpNet) -> Option<IpAddr> {
+    match prefix {
+        whole if whole.prefix_len() == 0 => None,
+        IpNet::V4(v4) => v4.hosts().next().map(IpAddr::from),
+        IpNet::V6(v6) => v6.hosts().take(2).last().map(IpAddr::from),
+    }
+}
+
 /// A listener of this family, or why this node has none.
 fn serve(host: &Host, tun: &Tun, family: Family) -> Result<Result<TcpListener, String>, Failure> {
     if family.server.is_ipv6() && !host.has("proc/sys/net/ipv6") {
@@ -317,6 +365,11 @@ fn serve(host: &Host, tun: &Tun, family: Family) -> Result<Result<TcpListener, S
             ));
         }
     }
+    let whole = if family.peer.is_ipv4() { 32 } else { 128 };
+    tun.add_route(family.peer, whole).map_err(|error| {
+        let what = format!("no route to {} can be made: {error}", family.peer);
+        Failure::new(Exit::Unhealthy, what)
+    })?;
     let listener = TcpListener::bind((family.server, 0)).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -544,6 +597,22 @@ mod tests {
             got: Some(got),
             reason: None,
         }
+    }
+
+    #[test]
+    fn the_peer_is_one_that_is_believed() {
+        let [v4, v6] = FAMILIES;
+        let peer = |family, list: &str| believed(family, Some(&list.parse().unwrap()));
+        let ip = |text: &str| Ok(text.parse::<IpAddr>().unwrap());
+        assert_eq!(believed(v4, None), Ok(v4.peer));
+        assert_eq!(peer(v4, "192.0.2.0/24,10.0.0.0/8"), Ok(v4.peer));
+        assert_eq!(peer(v4, "any"), Ok(v4.peer));
+        assert_eq!(peer(v4, "127.0.0.0/8,192.0.2.0/24"), ip("192.0.2.1"));
+        assert_eq!(peer(v4, "203.0.113.9"), ip("203.0.113.9"));
+        assert_eq!(peer(v6, "203.0.113.9,::1,2001:db8::/32"), ip("2001:db8::1"));
+        assert_eq!(peer(v6, "2001:db8::9"), ip("2001:db8::9"));
+        assert!(peer(v6, "10.0.0.0/8,fe80::/10").is_err());
+        assert!(peer(v4, "none").is_err());
     }
 
     #[test]

@@ -726,6 +726,25 @@ fn the_tool_sets_and_lists() {
     });
 }
 
+/// The check comes from a source that is trusted, whichever that is.
+#[test]
+fn a_node_that_trusts_others_only_is_healthy() {
+    let _unloaded = module::loaded_with("");
+    for (list, skipped) in [("192.0.2.0/24,2001:db8:7::/48", 0), ("198.51.100.9", 3)] {
+        control().set(&trusted(list)).unwrap();
+        let (code, out, err) = cli(&[], &["check", "-o", "json"]);
+        assert_eq!(code, Some(0), "{list}: {out}{err}");
+        let check: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let connections = check["connections"].as_array().unwrap();
+        let with = |mark| connections.iter().filter(|one| one["mark"] == mark).count();
+        assert_eq!(
+            (with("good"), with("skipped")),
+            (6 - skipped, skipped),
+            "{out}"
+        );
+    }
+}
+
 /// A dump that nobody reads to its end keeps the module from going; once it is given up, it goes.
 #[test]
 fn unloading_waits_for_a_dump_or_says_busy() {
