@@ -2,6 +2,8 @@
 
 //! Which option counts: of two in one segment that tell the same the first, of two segments the later.
 
+use core::ops::ControlFlow;
+
 use super::layout::{Carried, Table, Toa, Verdict};
 use super::packet::{Item, Options};
 
@@ -103,6 +105,32 @@ impl<'a> First<'a> {
     }
 }
 
+/// Hands each TOA option of `area` to `take` until that breaks off; else, how many options were
+/// malformed.
+#[inline(always)]
+fn walk<'a>(
+    layouts: &Table,
+    area: &'a [u8],
+    segment: Segment,
+    mut take: impl FnMut(Carried<'a>) -> ControlFlow<()>,
+) -> ControlFlow<(), u32> {
+    let mut malformed = 0u32;
+    for item in Options::new(area) {
+        let verdict = match item {
+            Item::Option { kind, length, body } => {
+                layouts.decode(kind, length, body, segment == Segment::Syn)
+            }
+            Item::Malformed => Verdict::WrongLength,
+        };
+        match verdict {
+            Verdict::Foreign => {}
+            Verdict::WrongLength => malformed = malformed.wrapping_add(1),
+            Verdict::Toa(carried) => take(carried)?,
+        }
+    }
+    ControlFlow::Continue(malformed)
+}
+
 /// Reads the option area of one segment by the set of layouts in force.
 pub fn read(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
     let mut reading = Reading::default();
@@ -110,19 +138,17 @@ pub fn read(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
         return reading;
     }
     let mut only = None;
-    for item in Options::new(area) {
-        match item {
-            Item::Option { kind, length, body } => {
-                match layouts.decode(kind, length, body, segment == Segment::Syn) {
-                    Verdict::Foreign => {}
-                    Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
-                    Verdict::Toa(carried) if only.is_none() => only = Some(carried),
-                    Verdict::Toa(_) => return read_several(layouts, area, segment),
-                }
-            }
-            Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
+    let walked = walk(layouts, area, segment, |carried| {
+        if only.is_some() {
+            return ControlFlow::Break(());
         }
-    }
+        only = Some(carried);
+        ControlFlow::Continue(())
+    });
+    let ControlFlow::Continue(malformed) = walked else {
+        return read_several(layouts, area, segment);
+    };
+    reading.malformed = malformed;
     // Taken apart once, and not in the loop, which would carry every byte of it along.
     if let Some(carried) = only {
         reading.rows.add(carried.row);
@@ -137,25 +163,18 @@ pub fn read(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
 fn read_several(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
     let mut reading = Reading::default();
     let mut first = First::default();
-    for item in Options::new(area) {
-        match item {
-            Item::Option { kind, length, body } => {
-                match layouts.decode(kind, length, body, segment == Segment::Syn) {
-                    Verdict::Foreign => {}
-                    Verdict::WrongLength => reading.malformed = reading.malformed.wrapping_add(1),
-                    Verdict::Toa(carried) => {
-                        let (fresh, again) = first.take(carried);
-                        if fresh {
-                            reading.rows.add(carried.row);
-                        }
-                        if again {
-                            reading.duplicates = reading.duplicates.wrapping_add(1);
-                        }
-                    }
-                }
-            }
-            Item::Malformed => reading.malformed = reading.malformed.wrapping_add(1),
+    let walked = walk(layouts, area, segment, |carried| {
+        let (fresh, again) = first.take(carried);
+        if fresh {
+            reading.rows.add(carried.row);
         }
+        if again {
+            reading.duplicates = reading.duplicates.wrapping_add(1);
+        }
+        ControlFlow::Continue(())
+    });
+    if let ControlFlow::Continue(malformed) = walked {
+        reading.malformed = malformed;
     }
     reading.toa = Some(first.toa());
     reading
