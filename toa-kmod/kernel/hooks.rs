@@ -173,7 +173,7 @@ fn refused(hook: u32, errno: i32) -> Error {
     let why = if errno == Error::EBUSY.to_errno() {
         "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"
     } else {
-        "can be hooked neither by ftrace nor by kprobe as parameter hook asks"
+        "cannot be hooked by any way that parameter hook allows"
     };
     backend::log_error(hook_name(hook), why, errno);
     Error::EOPNOTSUPP
@@ -241,8 +241,8 @@ registration!(
 );
 
 impl Sockopts {
-    /// Answers from now on. A call takes a reference on the module, which one whose load fails
-    /// does not look at: nothing may fail after this.
+    /// Answers from now on. An answer whose copy sleeps holds a reference on the module, which one
+    /// whose load fails does not look at: nothing may fail after this.
     pub(super) fn open(&self) {
         // SAFETY: The sockopts are registered, and the state is published.
         unsafe { shim::toa_shim_sockopt_open() };
