@@ -9,6 +9,11 @@ use nix::errno::Errno;
 use toa_testbed::Family;
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, settle, sockopt};
 
+#[path = "../../../../toa-kmod/tests/oracle/profiles.rs"]
+mod profiles;
+
+use profiles::{PROFILES, Row};
+
 /// What an option tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Told {
@@ -70,64 +75,6 @@ fn option(kind: u8, name: &str) -> (Vec<u8>, Told) {
     let length = body.len() as u8 + 2;
     ([&[kind, length], &body[..]].concat(), told)
 }
-
-type Row = (u8, u8, &'static str);
-
-/// The profiles of `docs/wire-formats.md`.
-const PROFILES: [(&str, &[Row]); 8] = [
-    (
-        "tencent",
-        &[
-            (200, 8, "client-v4"),
-            (200, 20, "client-v6"),
-            (253, 20, "client-v6"),
-            (254, 8, "client-v4"),
-            (254, 20, "client-v6"),
-            (201, 6, "vpc-id"),
-            (202, 8, "vip-v4"),
-        ],
-    ),
-    (
-        "lvs",
-        &[
-            (200, 8, "client-v4"),
-            (253, 20, "client-v6"),
-            (254, 8, "client-v4"),
-        ],
-    ),
-    ("dpvs", &[(254, 8, "client-v4"), (254, 20, "client-v6")]),
-    (
-        "alibaba",
-        &[
-            (249, 40, "client-vip-vpc-v6"),
-            (250, 8, "vip-v4"),
-            (252, 20, "client-vip-vpc-v4"),
-            (253, 20, "client-v6"),
-            (254, 8, "client-v4"),
-        ],
-    ),
-    (
-        "alibaba-cdn",
-        &[(28, 7, "client-v4-noport"), (28, 19, "client-v6-noport")],
-    ),
-    ("huawei", &[(253, 20, "client-v6"), (254, 8, "client-v4")]),
-    (
-        "bytedance",
-        &[
-            (254, 8, "client-v4"),
-            (254, 16, "client-vip-v4"),
-            (254, 20, "client-v6"),
-        ],
-    ),
-    (
-        "ucloud",
-        &[
-            (200, 8, "client-v4"),
-            (252, 8, "client-v4"),
-            (253, 8, "client-v4"),
-        ],
-    ),
-];
 
 /// An address as `family`'s sockets show it.
 fn shown(socket: Family, addr: SocketAddr) -> SocketAddr {
