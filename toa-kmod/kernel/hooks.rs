@@ -134,19 +134,19 @@ impl EntryHook {
             unsafe { shim::toa_shim_ftrace_detach(hook) };
         } else if wish == HookParam::Ftrace || ftrace == Error::ENOMEM.to_errno() {
             // A lack of memory does not say that ftrace cannot serve.
-            return Err(refused(hook, ftrace));
+            return Err(refused(hook, wish, ftrace));
         }
 
         // SAFETY: The hook is one of the table's and not attached.
         let kprobe = unsafe { shim::toa_shim_kprobe_attach(hook) };
         if kprobe != 0 {
-            return Err(refused(hook, if ftrace == 0 { kprobe } else { ftrace }));
+            return Err(refused(hook, wish, if ftrace == 0 { kprobe } else { ftrace }));
         }
         // SAFETY: The kprobe was attached just now.
         if ftrace != 0 && unsafe { shim::toa_shim_kprobe_needs_ftrace(hook) } != 0 {
             // SAFETY: As above.
             unsafe { shim::toa_shim_kprobe_detach(hook) };
-            return Err(refused(hook, ftrace));
+            return Err(refused(hook, wish, ftrace));
         }
         Ok(How::Kprobe)
     }
@@ -165,7 +165,7 @@ pub(super) fn refuse_silent_kprobes(what: &str) -> Result {
     Err(Error::EOPNOTSUPP)
 }
 
-fn refused(hook: u32, errno: i32) -> Error {
+fn refused(hook: u32, wish: HookParam, errno: i32) -> Error {
     if errno == Error::ENOMEM.to_errno() {
         backend::log_error(hook_name(hook), "cannot be hooked: no memory", errno);
         return Error::ENOMEM;
@@ -173,7 +173,11 @@ fn refused(hook: u32, errno: i32) -> Error {
     let why = if errno == Error::EBUSY.to_errno() {
         "cannot be hooked: ftrace is switched off (sysctl kernel.ftrace_enabled=1 switches it on)"
     } else {
-        "cannot be hooked by any way that parameter hook allows"
+        match wish {
+            HookParam::Auto => "can be hooked neither by ftrace nor by kprobe",
+            HookParam::Ftrace => "cannot be hooked by ftrace, and parameter hook allows no other way",
+            HookParam::Kprobe => "cannot be hooked by kprobe, and parameter hook allows no other way",
+        }
     };
     backend::log_error(hook_name(hook), why, errno);
     Error::EOPNOTSUPP

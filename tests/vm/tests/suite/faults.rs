@@ -261,14 +261,18 @@ fn a_kernel_without_what_is_to_be_hooked_is_refused_by_name() {
         "tcp_check_req",
     ] {
         let file = with_another_name(function).into_temp_path();
-        for parameters in ["", "hook=ftrace", "hook=kprobe"] {
+        for (parameters, why) in [
+            ("", "can be hooked neither by ftrace nor by kprobe"),
+            ("hook=ftrace", "cannot be hooked by ftrace, and"),
+            ("hook=kprobe", "cannot be hooked by kprobe, and"),
+        ] {
             let (errno, lines) = refused(&file, parameters);
             assert_eq!(errno, Errno::EOPNOTSUPP, "{function} {parameters}");
             // The last letter aside: KASAN puts zeroes behind Rust's own copy of the name, too, and then it
             // is another one as C's.
             let said = lines[0].strip_prefix(&format!("toa: {}", &function[..function.len() - 1]));
-            let said = said.and_then(|said| said.get(1..)).unwrap_or_default();
-            assert!(said.starts_with(": can be hooked neither"), "{lines:?}");
+            let said = said.and_then(|said| said.get(1..)?.strip_prefix(": "));
+            assert!(said.is_some_and(|said| said.starts_with(why)), "{lines:?}");
             assert_nothing_left();
         }
     }
