@@ -12,6 +12,7 @@ pub mod build;
 pub mod check;
 pub mod guard;
 pub mod load;
+pub mod namespaces;
 pub mod sessions;
 pub mod set;
 pub mod status;
@@ -45,6 +46,9 @@ enum Command {
     /// List the connections that have an address
     #[command(after_help = exit::HELP)]
     Sessions(sessions::Args),
+    /// Show what the module counted in each network namespace
+    #[command(after_help = exit::HELP)]
+    Namespaces(namespaces::Args),
     /// Prove that the node works, by real connections with TOA in a namespace of their own
     #[command(after_help = exit::HELP)]
     Check(check::Args),
@@ -67,6 +71,7 @@ impl Cli {
             Command::Status(args) => status::run(&host, &args),
             Command::Set(args) => set::run(&host, &args),
             Command::Sessions(args) => sessions::run(&host, &args),
+            Command::Namespaces(args) => namespaces::run(&host, &args),
             Command::Check(args) => check::run(&host, &args),
             Command::Guard(args) => guard::run(&host, &args),
             Command::Build(args) => build::run(&host, &args),

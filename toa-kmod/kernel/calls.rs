@@ -15,7 +15,7 @@ use super::guard::{InHook, IrqsOff, RcuReader};
 use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
-use super::stats::Counter;
+use super::stats::{Counter, Counters};
 use super::syn::Waiting;
 use super::{state, status, State};
 use crate::pure::answer::{self, Origin, Peer, Refusal};
@@ -25,40 +25,53 @@ use crate::pure::uapi;
 use crate::shared::places::Room;
 
 /// Reads a segment's options, and counts what they are.
-fn read(state: &State, config: &Config, options: &[u8], segment: Segment) -> Reading {
-    let reading = judge(state, &config.layouts, options, segment);
-    count_seen(state, config.layouts.epoch, segment, reading.rows);
+fn read(
+    state: &State,
+    config: &Config,
+    sk: *const sock,
+    options: &[u8],
+    segment: Segment,
+) -> Reading {
+    let reading = judge(state, &config.layouts, sk, options, segment);
+    count_seen(state, sk, config.layouts.epoch, segment, reading.rows);
     reading
 }
 
-fn count_seen(state: &State, epoch: u32, segment: Segment, rows: Rows) {
+fn count_seen(state: &State, sk: *const sock, epoch: u32, segment: Segment, rows: Rows) {
     for row in rows {
-        state.stats.count_seen(epoch, segment, row);
+        state.stats.count_seen(sk, epoch, segment, row);
     }
 }
 
 /// Reads a segment's options, and counts those that are no good.
-fn judge(state: &State, layouts: &Layouts, options: &[u8], segment: Segment) -> Reading {
+fn judge(
+    state: &State,
+    layouts: &Layouts,
+    sk: *const sock,
+    options: &[u8],
+    segment: Segment,
+) -> Reading {
     let reading = policy::read(&layouts.table, options, segment);
-    state.stats.count_n(Counter::Malformed, reading.malformed);
-    state.stats.count_n(Counter::Duplicate, reading.duplicates);
+    let stats = &state.stats;
+    stats.count_n(sk, Counter::Malformed, reading.malformed);
+    stats.count_n(sk, Counter::Duplicate, reading.duplicates);
     reading
 }
 
 /// Whether the peer of `flow` may say who the client is. Called by hooks, with bottom halves or
 /// interrupts off, before anything is kept.
-fn believed(state: &State, config: &Config, flow: &toa_flow) -> bool {
+fn believed(state: &State, config: &Config, sk: *const sock, flow: &toa_flow) -> bool {
     let trusted = config.trusted.contains(&flow.peer);
     if !trusted {
-        refuse(state, flow);
+        refuse(state, sk, flow);
     }
     trusted
 }
 
 #[cold]
 #[inline(never)]
-fn refuse(state: &State, flow: &toa_flow) {
-    state.stats.count(Counter::Untrusted);
+fn refuse(state: &State, sk: *const sock, flow: &toa_flow) {
+    state.stats.count(sk, Counter::Untrusted);
     state.refused.note(flow);
 }
 
@@ -98,7 +111,7 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     // SAFETY: The hook runs with bottom halves off.
     let hook = unsafe { InHook::new() };
     let config = state.config.get(&hook);
-    let Some(toa) = read(state, config, options, Segment::Syn).toa else {
+    let Some(toa) = read(state, config, listener, options, Segment::Syn).toa else {
         return;
     };
     let mut flow = toa_flow::default();
@@ -110,20 +123,26 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
         rows: Rows::default(),
         epoch: 0,
     };
-    keep_waiting(state, config, &flow, &waiting);
+    keep_waiting(state, config, listener, &flow, &waiting);
 }
 
 /// Keeps what a segment of `flow` carried until its connection comes, if its source may speak.
-fn keep_waiting(state: &State, config: &Config, flow: &toa_flow, waiting: &Waiting) {
-    if !believed(state, config, flow) {
+fn keep_waiting(
+    state: &State,
+    config: &Config,
+    sk: *const sock,
+    flow: &toa_flow,
+    waiting: &Waiting,
+) {
+    if !believed(state, config, sk, flow) {
         return;
     }
     match state.syns.insert(flow, waiting) {
         Room::Free => {}
-        Room::Oldest => state.stats.count(Counter::SynTableFull),
+        Room::Oldest => state.stats.count(sk, Counter::SynTableFull),
         Room::Quota => {
-            state.stats.count(Counter::SynTableFull);
-            state.stats.count(Counter::SynQuota);
+            state.stats.count(sk, Counter::SynTableFull);
+            state.stats.count(sk, Counter::SynQuota);
         }
     }
 }
@@ -152,7 +171,7 @@ pub(super) unsafe extern "C" fn toa_rust_child(
     // SAFETY: The caller gives an area of that length.
     let options = unsafe { slice::from_raw_parts(options, len) };
     if policy::is_silent(options) && !state.syns.ever() && !state.first_data.is_on() {
-        state.stats.count(Counter::ChildNoToa);
+        state.stats.count(child, Counter::ChildNoToa);
         return;
     }
     // SAFETY: By this function's contract.
@@ -173,7 +192,7 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     // One for all of the segment: its layouts and its sources go together.
     let config = state.config.get(&hook);
     let waiting = state.syns.waiting();
-    let ack = read(state, config, options, Segment::Ack).toa;
+    let ack = read(state, config, child, options, Segment::Ack).toa;
     if ack.is_none() && waiting.is_none() {
         nameless(state, child);
         return;
@@ -200,7 +219,7 @@ fn introduce(
     if let (None, Some(waited)) = (&ack, &waited) {
         // Another set's rows are others.
         if waited.epoch == config.layouts.epoch {
-            count_seen(state, waited.epoch, waited.segment, waited.rows);
+            count_seen(state, sk, waited.epoch, waited.segment, waited.rows);
         }
     }
     let waited = waited.map(|waited| (waited.toa, waited.segment));
@@ -209,20 +228,20 @@ fn introduce(
         return;
     };
     // Also for what has waited: the source may be trusted no more.
-    if !believed(state, config, flow) {
-        state.stats.count(Counter::ChildNoToa);
+    if !believed(state, config, sk, flow) {
+        state.stats.count(sk, Counter::ChildNoToa);
         return;
     }
     if keep(state, sk, flow, toa, segment) {
-        state.stats.count(Counter::ChildToa);
+        state.stats.count(sk, Counter::ChildToa);
     }
 }
 
 /// A new connection has no address, unless its first data bring one.
 fn nameless(state: &State, sk: *const sock) {
-    state.stats.count(Counter::ChildNoToa);
+    state.stats.count(sk, Counter::ChildNoToa);
     if state.first_data.is_on() && state.first_data.note(sk as usize) {
-        state.stats.count(Counter::FirstDataFull);
+        state.stats.count(sk, Counter::FirstDataFull);
     }
 }
 
@@ -230,11 +249,12 @@ fn nameless(state: &State, sk: *const sock) {
 fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: Toa, segment: Segment) -> bool {
     let origin = Origin { toa, segment };
     let kept = state.sessions.insert(sk, flow, &origin);
-    state.stats.count(if kept {
+    let counter = if kept {
         Counter::Made
     } else {
         Counter::NoMemory
-    });
+    };
+    state.stats.count(sk, counter);
     kept
 }
 
@@ -299,7 +319,7 @@ unsafe fn request_speaks(
     // SAFETY: For a request that is no Fast Open one, the hook runs with bottom halves off.
     let hook = unsafe { InHook::new() };
     let config = state.config.get(&hook);
-    let reading = judge(state, &config.layouts, options, Segment::Ack);
+    let reading = judge(state, &config.layouts, sk, options, Segment::Ack);
     let Some(toa) = reading.toa else {
         return;
     };
@@ -309,7 +329,7 @@ unsafe fn request_speaks(
         rows: reading.rows,
         epoch: config.layouts.epoch,
     };
-    keep_waiting(state, config, &flow, &waiting);
+    keep_waiting(state, config, sk, &flow, &waiting);
 }
 
 /// The ACK of a Fast Open connection, which was made of its SYN and does not pass
@@ -326,7 +346,7 @@ fn complete_fast_open(
         return;
     }
     let waiting = state.syns.waiting();
-    let ack = read(state, config, options, Segment::Ack).toa;
+    let ack = read(state, config, child, options, Segment::Ack).toa;
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
     introduce(state, config, child, flow, waited, ack);
     // Taken out last: a server may be asking already, and finds it in either place.
@@ -376,12 +396,12 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
         // A segment that had to wait for the socket's owner comes in a task.
         let off = IrqsOff::new();
         let config = state.config.get(&off);
-        if let Some(toa) = read(state, config, options, Segment::Data).toa {
+        if let Some(toa) = read(state, config, sk, options, Segment::Data).toa {
             state.first_data.forget(sk as usize);
             let mut flow = toa_flow::default();
             // SAFETY: The socket is locked.
             unsafe { shim::toa_shim_child_flow(sk, &mut flow) };
-            if believed(state, config, &flow) {
+            if believed(state, config, sk, &flow) {
                 keep(state, sk, &flow, toa, Segment::Data);
             }
             return;
@@ -517,13 +537,13 @@ fn look_up(
     let origin = match state.sessions.find(sk as usize, &socket.flow) {
         Found::Origin(origin) => Some(origin),
         Found::Stale => {
-            state.stats.count(Counter::AskedMismatch);
+            state.stats.count(sk, Counter::AskedMismatch);
             return None;
         }
         Found::Nothing => look_up_early(state, sk, socket),
     };
     if origin.as_ref().is_none_or(|origin| lacks(&origin.toa)) {
-        state.stats.count(Counter::AskedEmpty);
+        state.stats.count(sk, Counter::AskedEmpty);
     }
     origin
 }
@@ -554,7 +574,7 @@ fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<
 
 fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {
     let refuse = |error| {
-        state.stats.count(Counter::AskedBypass);
+        state.stats.count(sk, Counter::AskedBypass);
         Err(error)
     };
     let socket = describe(sk);
@@ -569,7 +589,7 @@ fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(
     }
     let origin = look_up(state, sk, &socket, |toa| toa.client.is_none());
     if matches!(&origin, Some(origin) if origin.toa.client.is_some()) {
-        state.stats.count(Counter::AskedOk);
+        state.stats.count(sk, Counter::AskedOk);
     }
     let answer = answer::original(&peer_of(&socket), origin.as_ref());
     buffer.put(&answer, uapi::TOA_ORIGINAL_SIZE_V1 as usize)
@@ -579,7 +599,7 @@ fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(
 #[inline(never)]
 fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {
     let refuse = |error| {
-        state.stats.count(Counter::AskedBypass);
+        state.stats.count(sk, Counter::AskedBypass);
         Err(error)
     };
     let size = size_of::<uapi::toa_nat64_peer>();
@@ -596,7 +616,7 @@ fn nat64(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), 
     let origin = look_up(state, sk, &socket, |toa| toa.client.is_none());
     match answer::nat64(&peer_of(&socket), origin.as_ref()) {
         Ok(answer) => {
-            state.stats.count(Counter::AskedOk);
+            state.stats.count(sk, Counter::AskedOk);
             buffer.put(&answer, size)
         }
         Err(Refusal::Fault) => refuse(Error::EFAULT),
@@ -618,7 +638,7 @@ fn virtual_server(
     buffer: &mut Buffer<'_>,
 ) -> Result<(), Error> {
     let refuse = |error| {
-        state.stats.count(Counter::AskedBypass);
+        state.stats.count(sk, Counter::AskedBypass);
         Err(error)
     };
     const VS: usize = size_of::<uapi::toa_vs>();
@@ -644,7 +664,7 @@ fn virtual_server(
     };
     match put {
         Ok(done) => {
-            state.stats.count(Counter::AskedOk);
+            state.stats.count(sk, Counter::AskedOk);
             done
         }
         Err(_) if origin.is_some_and(|origin| origin.toa.vip.is_some()) => refuse(Error::ESRCH),
@@ -684,7 +704,7 @@ pub(super) unsafe extern "C" fn toa_rust_destroy(sk: *const sock) {
         state.first_data.forget(sk as usize);
     }
     if state.sessions.remove(sk as usize) {
-        state.stats.count(Counter::Freed);
+        state.stats.count(sk, Counter::Freed);
     }
 }
 
@@ -701,18 +721,27 @@ pub(super) unsafe extern "C" fn toa_rust_refill() {
     }
 }
 
-/// `/proc/net/toa_stats` is read.
+/// `/proc/net/toa_stats` is read, in a namespace with these counters of its own, or in the node's.
 ///
 /// # Safety
 ///
-/// Called by the file's `show`, with its argument.
+/// Called by the file's `show`, with its argument; `own` is from `toa_shim_net_attach`, and stays for
+/// as long as the call.
 #[no_mangle]
-pub(super) unsafe extern "C" fn toa_rust_stats(seq: *mut seq_file) {
+pub(super) unsafe extern "C" fn toa_rust_stats(seq: *mut seq_file, own: *const c_void, node: u8) {
     // SAFETY: The file is removed before the state goes.
-    if let Some(state) = unsafe { state() } {
-        let layouts = state.config.get(&RcuReader::new()).layouts;
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    // SAFETY: By this function's contract.
+    let seq = &mut unsafe { Seq::new(seq) };
+    let layouts = state.config.get(&RcuReader::new()).layouts;
+    if node != 0 {
+        state.stats.show(seq, &layouts);
+    } else {
         // SAFETY: By this function's contract.
-        state.stats.show(&mut unsafe { Seq::new(seq) }, &layouts);
+        let own = unsafe { Counters::new(own) };
+        own.show(seq, &layouts);
     }
 }
 

@@ -140,7 +140,8 @@ impl EntryHook {
         // SAFETY: The hook is one of the table's and not attached.
         let kprobe = unsafe { shim::toa_shim_kprobe_attach(hook) };
         if kprobe != 0 {
-            return Err(refused(hook, wish, if ftrace == 0 { kprobe } else { ftrace }));
+            let why = if ftrace == 0 { kprobe } else { ftrace };
+            return Err(refused(hook, wish, why));
         }
         // SAFETY: The kprobe was attached just now.
         if ftrace != 0 && unsafe { shim::toa_shim_kprobe_needs_ftrace(hook) } != 0 {
@@ -175,8 +176,8 @@ fn refused(hook: u32, wish: HookParam, errno: i32) -> Error {
     } else {
         match wish {
             HookParam::Auto => "can be hooked neither by ftrace nor by kprobe",
-            HookParam::Ftrace => "cannot be hooked by ftrace, and parameter hook allows no other way",
-            HookParam::Kprobe => "cannot be hooked by kprobe, and parameter hook allows no other way",
+            HookParam::Ftrace => "cannot be hooked by ftrace, and hook= allows no other way",
+            HookParam::Kprobe => "cannot be hooked by kprobe, and hook= allows no other way",
         }
     };
     backend::log_error(hook_name(hook), why, errno);
@@ -208,14 +209,14 @@ impl Drop for Quiesce {
 }
 
 macro_rules! registration {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $attach:ident, $detach:ident) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $attach:ident($($with:expr)?), $detach:ident) => {
         $(#[$doc])*
         pub(super) struct $name(());
 
         impl $name {
             pub(super) fn register() -> Result<Self> {
                 // SAFETY: `Module::load` registers each object once; it may sleep.
-                let err = unsafe { shim::$attach() };
+                let err = unsafe { shim::$attach($($with)?) };
                 if err != 0 {
                     backend::log_error($what, "cannot be registered", err);
                 }
@@ -236,12 +237,12 @@ macro_rules! registration {
 registration!(
     /// The tracepoint `tcp_destroy_sock`.
     DestroyHook, "tracepoint tcp_destroy_sock",
-    toa_shim_tracepoint_attach, toa_shim_tracepoint_detach
+    toa_shim_tracepoint_attach(), toa_shim_tracepoint_detach
 );
 registration!(
     /// The options that `getsockopt` answers, once opened; [`Quiesce`] waits for who is inside.
     Sockopts, "getsockopt (is another toa module loaded?)",
-    toa_shim_sockopt_attach, toa_shim_sockopt_detach
+    toa_shim_sockopt_attach(), toa_shim_sockopt_detach
 );
 
 impl Sockopts {
@@ -254,14 +255,19 @@ impl Sockopts {
 }
 
 registration!(
-    /// `/proc/net/toa_stats`.
+    /// The counters of each network namespace; whoever counts comes after them and goes before.
+    Namespaces, "counters of the network namespaces",
+    toa_shim_net_attach(super::stats::BYTES), toa_shim_net_detach
+);
+registration!(
+    /// `/proc/net/toa_stats`, of each network namespace.
     ProcStats, "/proc/net/toa_stats (is another toa module loaded?)",
-    toa_shim_proc_stats_attach, toa_shim_proc_stats_detach
+    toa_shim_proc_stats_attach(), toa_shim_proc_stats_detach
 );
 registration!(
     /// `/proc/net/toa`.
     ProcStatus, "/proc/net/toa (is another toa module loaded?)",
-    toa_shim_proc_status_attach, toa_shim_proc_status_detach
+    toa_shim_proc_status_attach(), toa_shim_proc_status_detach
 );
 
 registration!(
@@ -269,7 +275,7 @@ registration!(
     /// holds a reference on the module, which one whose load fails does not look at: nothing that
     /// can fail may follow it.
     Netlink, "netlink family toa (is another toa module loaded?)",
-    toa_shim_netlink_attach, toa_shim_netlink_detach
+    toa_shim_netlink_attach(), toa_shim_netlink_detach
 );
 
 /// The work that refills the spare sessions of NMI-like contexts.

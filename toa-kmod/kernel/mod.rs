@@ -146,6 +146,7 @@ pub(crate) struct Module {
     _disconnect: EntryHook,
     _quiet: hooks::Quiesce,
     _destroy_sock: hooks::DestroyHook,
+    _namespaces: hooks::Namespaces,
     _refill: hooks::Refill,
     _state: Published,
 }
@@ -171,6 +172,7 @@ impl Module {
             .and_then(Published::new)
             .inspect_err(|error| backend::log_error("not loaded", "no memory", error.to_errno()))?;
         let refill = hooks::Refill::register();
+        let namespaces = hooks::Namespaces::register()?;
         let destroy_sock = hooks::DestroyHook::register()?;
         let quiet = hooks::Quiesce;
         let sockopts = hooks::Sockopts::register()?;
@@ -196,6 +198,7 @@ impl Module {
             _disconnect: disconnect,
             _quiet: quiet,
             _destroy_sock: destroy_sock,
+            _namespaces: namespaces,
             _refill: refill,
             _state: state,
         })

@@ -115,6 +115,18 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
+    pub fn toa_shim_net_attach(bytes: usize) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_net_detach();
+}
+unsafe extern "C" {
+    pub fn toa_shim_net_clear(first: usize, count: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_count(node: *mut ::core::ffi::c_void, sk: *const sock, index: usize);
+}
+unsafe extern "C" {
     pub fn toa_shim_proc_stats_attach() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
@@ -280,9 +292,6 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_free(percpu: *mut ::core::ffi::c_void);
-}
-unsafe extern "C" {
-    pub fn toa_shim_percpu_inc(percpu: *mut ::core::ffi::c_void, index: usize);
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_clear(

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters, one set per CPU.
+//! Counters, one set per CPU, for the node and for each network namespace.
 
 use core::ffi::c_void;
+use core::marker::PhantomData;
 use core::mem::size_of;
 
 use super::config::Layouts;
 use super::errno::{Error, Result};
 use super::seq::Seq;
+use super::shim::sock;
 use super::{hooks, shim};
 use crate::pure::layout::MAX_ROWS;
 use crate::pure::policy::Segment;
@@ -71,6 +73,8 @@ const ROWS: [(Counter, &str); 13] = [
 const SEEN: usize = Counter::Freed as usize + 1;
 const SEEN_IN_SET: usize = 3 * MAX_ROWS;
 const COUNTERS: usize = SEEN + 2 * SEEN_IN_SET;
+/// What one set takes of each CPU.
+pub(super) const BYTES: usize = COUNTERS * size_of::<u64>();
 
 /// A row's name is written this wide, and a column this wide, as classic modules do.
 const NAME_WIDTH: usize = 25;
@@ -78,65 +82,30 @@ const COLUMN_WIDTH: u32 = 10;
 /// What stands over the names.
 const HEAD: &str = "                                  ";
 
-/// The counters of all CPUs.
-pub(super) struct Stats(*mut c_void);
+/// A set of counters for each CPU: the node's, or those of one network namespace.
+#[derive(Clone, Copy)]
+pub(super) struct Counters<'a>(*const c_void, PhantomData<&'a c_void>);
 
-// SAFETY: The per-CPU area is shared by design: each CPU writes its own part, with single
-// instructions, and readers accept values a moment old.
-unsafe impl Send for Stats {}
-// SAFETY: As above.
-unsafe impl Sync for Stats {}
-
-impl Stats {
-    pub(super) fn new() -> Result<Self> {
-        // SAFETY: Module load may sleep.
-        let area = unsafe { shim::toa_shim_percpu_alloc(COUNTERS * size_of::<u64>()) };
-        if area.is_null() {
-            return Err(Error::ENOMEM);
-        }
-        Ok(Self(area))
+impl Counters<'_> {
+    /// # Safety
+    ///
+    /// `area` is a per-CPU area of `COUNTERS` counters, and stays for as long as the value is used.
+    pub(super) unsafe fn new(area: *const c_void) -> Self {
+        Self(area, PhantomData)
     }
 
-    fn inc(&self, index: usize) {
-        // SAFETY: The area has `COUNTERS` counters, and every index made here is below that.
-        unsafe { shim::toa_shim_percpu_inc(self.0, index) };
-    }
-
-    fn read(&self, index: usize, cpu: u32) -> u64 {
-        // SAFETY: As in `inc`; `cpu` is a possible one.
+    fn read(self, index: usize, cpu: u32) -> u64 {
+        // SAFETY: The area has `COUNTERS` counters, and every index made here is below that; `cpu` is
+        // a possible one.
         unsafe { shim::toa_shim_percpu_read(self.0, index, cpu) }
     }
 
-    fn sum(&self, index: usize) -> u64 {
+    fn sum(self, index: usize) -> u64 {
         Cpus(0).fold(0, |sum: u64, cpu| sum.wrapping_add(self.read(index, cpu)))
     }
 
-    pub(super) fn count(&self, counter: Counter) {
-        self.inc(counter as usize);
-    }
-
-    /// Counts `n` events; more than a handful cannot come of one segment.
-    pub(super) fn count_n(&self, counter: Counter, n: u32) {
-        for _ in 0..n {
-            self.count(counter);
-        }
-    }
-
-    /// Counts an option seen in `segment`, of a row of the set of layouts `epoch`.
-    pub(super) fn count_seen(&self, epoch: u32, segment: Segment, row: u8) {
-        self.inc(seen(epoch, segment, usize::from(row)));
-    }
-
-    /// Lets the counters of the set of layouts `epoch` begin at 0, before it is in force and when no
-    /// hook counts by the one before the present one any more.
-    pub(super) fn begin(&self, epoch: u32) {
-        let first = seen(epoch, Segment::Syn, 0);
-        // SAFETY: As in `inc`; so many counters follow the first of a set.
-        unsafe { shim::toa_shim_percpu_clear(self.0, first, SEEN_IN_SET) };
-    }
-
     /// Sessions that live now.
-    pub(super) fn live(&self) -> u64 {
+    pub(super) fn live(self) -> u64 {
         // A session may be freed on another CPU than the one that made it, between two reads:
         // never below zero.
         let freed = self.sum(Counter::Freed as usize);
@@ -144,7 +113,7 @@ impl Stats {
     }
 
     /// Writes `/proc/net/toa_stats`; `layouts` is the set in force.
-    pub(super) fn show(&self, seq: &mut Seq, layouts: &Layouts) {
+    pub(super) fn show(self, seq: &mut Seq, layouts: &Layouts) {
         seq.text(HEAD);
         for cpu in Cpus(0) {
             seq.text("CPU").number(cpu.into(), 1).text("       ");
@@ -169,20 +138,85 @@ impl Stats {
                 row = row.wrapping_add(1);
             }
         }
-        show_total(
-            seq,
-            Name::new().text("hooks_missed"),
-            hooks::missed_in_all(),
-        );
         show_total(seq, Name::new().text("sessions_live"), self.live());
     }
 
-    fn show_row(&self, seq: &mut Seq, name: Name, index: usize) {
+    fn show_row(self, seq: &mut Seq, name: Name, index: usize) {
         show_name(seq, &name);
         for cpu in Cpus(0) {
             seq.text(" ").number(self.read(index, cpu), COLUMN_WIDTH);
         }
         seq.text("\n");
+    }
+}
+
+/// The counters of the whole node. Beside them each network namespace has its own, of
+/// [`Namespaces`](hooks::Namespaces): what is counted is counted in both.
+pub(super) struct Stats(*mut c_void);
+
+// SAFETY: The per-CPU area is shared by design: each CPU writes its own part, with single
+// instructions, and readers accept values a moment old.
+unsafe impl Send for Stats {}
+// SAFETY: As above.
+unsafe impl Sync for Stats {}
+
+impl Stats {
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: Module load may sleep.
+        let area = unsafe { shim::toa_shim_percpu_alloc(BYTES) };
+        if area.is_null() {
+            return Err(Error::ENOMEM);
+        }
+        Ok(Self(area))
+    }
+
+    /// What is counted.
+    pub(super) fn node(&self) -> Counters<'_> {
+        // SAFETY: `new` allocated it, and it stays while `self` does.
+        unsafe { Counters::new(self.0) }
+    }
+
+    /// Counts at a socket that a callback was given.
+    fn inc(&self, sk: *const sock, index: usize) {
+        // SAFETY: The area has `COUNTERS` counters, and so have the namespaces', which are there
+        // while callbacks are; every index made here is below that.
+        unsafe { shim::toa_shim_count(self.0, sk, index) };
+    }
+
+    pub(super) fn count(&self, sk: *const sock, counter: Counter) {
+        self.inc(sk, counter as usize);
+    }
+
+    /// Counts `n` events; more than a handful cannot come of one segment.
+    pub(super) fn count_n(&self, sk: *const sock, counter: Counter, n: u32) {
+        for _ in 0..n {
+            self.count(sk, counter);
+        }
+    }
+
+    /// Counts an option seen in `segment`, of a row of the set of layouts `epoch`.
+    pub(super) fn count_seen(&self, sk: *const sock, epoch: u32, segment: Segment, row: u8) {
+        self.inc(sk, seen(epoch, segment, usize::from(row)));
+    }
+
+    /// Lets the counters of the set of layouts `epoch` begin at 0, before it is in force and when no
+    /// hook counts by the one before the present one any more. May sleep.
+    pub(super) fn begin(&self, epoch: u32) {
+        let first = seen(epoch, Segment::Syn, 0);
+        // SAFETY: As in `inc`; so many counters follow the first of a set.
+        unsafe { shim::toa_shim_percpu_clear(self.0, first, SEEN_IN_SET) };
+        // SAFETY: As above.
+        unsafe { shim::toa_shim_net_clear(first, SEEN_IN_SET) };
+    }
+
+    /// Writes the node's `/proc/net/toa_stats`, which has what no namespace can be told of, too.
+    pub(super) fn show(&self, seq: &mut Seq, layouts: &Layouts) {
+        self.node().show(seq, layouts);
+        show_total(
+            seq,
+            Name::new().text("hooks_missed"),
+            hooks::missed_in_all(),
+        );
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
     show_config(seq, state);
     seq.text("\nsessions: ")
-        .number(state.stats.live(), 1)
+        .number(state.stats.node().live(), 1)
         .text("\n");
     state.refused.each(|source, options| {
         seq.text("refused: ")

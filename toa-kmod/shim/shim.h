@@ -100,7 +100,13 @@ void toa_shim_sockopt_open(void);
 void toa_shim_sockopt_detach(void);
 int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
 
-/* shim/proc.c: proc_create_net_single() wants callbacks. */
+/* shim/net.c: pernet_operations want callbacks, and net_generic() is inline. */
+int toa_shim_net_attach(size_t bytes);
+void toa_shim_net_detach(void);
+void toa_shim_net_clear(size_t first, size_t count);
+void toa_shim_count(void *node, const struct sock *sk, size_t index);
+
+/* shim/proc.c: pernet_operations and proc_create_net_single() want callbacks. */
 int toa_shim_proc_stats_attach(void);
 void toa_shim_proc_stats_detach(void);
 int toa_shim_proc_status_attach(void);
@@ -154,7 +160,6 @@ void toa_shim_random(void *to, size_t bytes);
 __u8 toa_shim_preempt_rt(void);
 void *toa_shim_percpu_alloc(size_t bytes);
 void toa_shim_percpu_free(void *percpu);
-void toa_shim_percpu_inc(void *percpu, size_t index);
 void toa_shim_percpu_clear(void *percpu, size_t first, size_t count);
 __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
@@ -190,7 +195,7 @@ int toa_rust_netlink_set(struct genl_info *info, const __u8 *attributes, size_t 
 void toa_rust_netlink_dump(struct sk_buff *skb, struct netlink_callback *cb, __u8 command,
 			   unsigned long net, __u8 all, unsigned long cursor[2]);
 void toa_rust_refill(void);
-void toa_rust_stats(struct seq_file *seq);
+void toa_rust_stats(struct seq_file *seq, const void *own, __u8 node);
 void toa_rust_status(struct seq_file *seq);
 
 #endif /* _TOA_SHIM_H */

@@ -33,6 +33,20 @@ impl Stats {
         Self::parse(&text)
     }
 
+    /// Those of the calling thread's network namespace alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::read`].
+    #[must_use]
+    #[track_caller]
+    pub fn own() -> Self {
+        node::require();
+        let path = "/proc/thread-self/net/toa_stats";
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self::parse(&text)
+    }
+
     #[track_caller]
     fn parse(text: &str) -> Self {
         let mut lines = text.lines();

@@ -319,7 +319,7 @@ fn judge_hooks(findings: &mut Findings, loaded: &Loaded) {
         findings.advise(
             "hooks",
             Mark::Skipped,
-            "hooks, sessions and counters cannot be seen from this network namespace",
+            "hooks cannot be seen from this network namespace, and what is counted here is its own",
             "run toa-cli on the node itself, or in a pod with hostPID or hostNetwork",
         );
         return;
@@ -360,10 +360,12 @@ fn judge_hooks(findings: &mut Findings, loaded: &Loaded) {
 }
 
 fn judge_counters(findings: &mut Findings, loaded: &Loaded) {
-    if let Some(sessions) = loaded.report.as_ref().and_then(|report| report.sessions) {
+    let sessions = loaded.report.as_ref().and_then(|report| report.sessions);
+    let counters = loaded.counters.as_ref();
+    if let Some(sessions) = sessions.or_else(|| counters?.get("sessions_live")) {
         findings.add("sessions", Mark::Good, format!("{sessions} live"));
     }
-    let Some(counters) = &loaded.counters else {
+    let Some(counters) = counters else {
         return;
     };
     let counted = |name| counters.get(name).unwrap_or(0);

@@ -16,7 +16,7 @@ use toa_kmod::pure::packet::{Item, Options};
 use toa_kmod::pure::policy::{self, Reading, Segment};
 use toa_kmod::pure::profile;
 
-pub(crate) use profiles::{PROFILES, Row};
+pub(crate) use profiles::*;
 
 /// One option, by where it lies in its area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -337,6 +337,34 @@ fn check_finds_a_node_whose_hooks_are_silent() {
 }
 
 #[test]
+fn namespaces_are_listed_with_what_was_counted_in_each() {
+    World::run(|world| {
+        let listener = world.listen(Family::V4);
+        let option = toa(200, original(Family::V4, 7, 7));
+        let _conns = [(); 2].map(|()| world.connect(Family::V4, &listener, &option, &[]));
+        // A process of this thread's namespace.
+        let mut other = command("sleep").arg("600").spawn().unwrap();
+        let netns = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let listed = run(&["namespaces", "-o", "json"]);
+        let text = run(&["namespaces"]);
+        other.kill().unwrap();
+        other.wait().unwrap();
+
+        assert_eq!(listed.code, 0, "{listed:?}");
+        let value = json(&listed);
+        let namespaces = value["namespaces"].as_array().unwrap();
+        assert_eq!(namespaces[0]["node"], true, "{listed:?}");
+        let own = namespaces.iter().find(|own| own["pid"] == other.id());
+        let own = own.unwrap_or_else(|| panic!("{listed:?}"));
+        assert_eq!(own["program"], "sleep");
+        assert_eq!(format!("net:[{}]", own["netns"]), netns.to_string_lossy());
+        assert_eq!(own["counters"]["sessions_live"], 2);
+        let line = format!("{} sleep", other.id());
+        assert!(text.stdout.contains(&line), "{text:?}");
+    });
+}
+
+#[test]
 fn unload_says_how_many_connections_lose_their_address() {
     World::run(|world| {
         let listener = world.listen(Family::V4);

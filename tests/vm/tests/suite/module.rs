@@ -748,6 +748,45 @@ fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
     rounds
 }
 
+/// Each namespace has counters of the module's, whichever of the two comes first, and goes first.
+#[test]
+fn network_namespaces_come_and_go_while_the_module_does() {
+    const MAKERS: usize = 2;
+    const TIMES: usize = 5;
+    let option = toa(200, original(Family::V4, 7, 7));
+    let made = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..MAKERS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    World::beside(|world| {
+                        let listener = world.listen(Family::V4);
+                        drop(world.connect(Family::V4, &listener, &option, &[]));
+                    });
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _stop = StopAtEnd(&stop);
+        let _unloaded = module::Unloaded::now();
+        let more = || {
+            let before = made.load(Ordering::Relaxed);
+            node::wait_until("namespaces", || {
+                made.load(Ordering::Relaxed) > before + MAKERS
+            });
+        };
+        for _ in 0..TIMES {
+            more();
+            module::load("").unwrap();
+            more();
+            module::unload_patiently();
+            module::assert_nothing_left();
+        }
+    });
+    World::run(all_ways_work);
+}
+
 /// Connections come and go, tasks accept and ask, and others are asked where they were going to,
 /// during all of it. nf_conntrack was there first: ours stands before it in the kernel's list.
 #[test]

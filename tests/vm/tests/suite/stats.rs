@@ -135,19 +135,75 @@ fn the_status_file_has_its_keys() {
     });
 }
 
-/// They are the node's: who is confined to another network namespace does not see them.
+/// What is the node's alone, who is confined to another network namespace does not see.
 #[test]
-fn the_files_are_read_only_and_in_the_initial_namespace_only() {
+fn the_files_are_read_only_and_a_namespace_has_counters_of_its_own_only() {
     World::run(|_| {
         for file in ["toa", "toa_stats"] {
             let path = Path::new("/proc/net").join(file);
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o444, "{}", path.display());
             assert!(fs::write(&path, "0").is_err());
-            // This thread is in a namespace of its own.
-            let own = Path::new("/proc/thread-self/net").join(file);
-            assert!(!own.exists(), "{} is there", own.display());
         }
+        // This thread is in a namespace of its own.
+        let own = Path::new("/proc/thread-self/net");
+        assert!(!own.join("toa").exists());
+        let mode = fs::metadata(own.join("toa_stats"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o444);
+        let names = |stats: Stats| stats.rows.into_iter().map(|(name, _)| name);
+        let told = names(Stats::own()).collect::<HashSet<_>>();
+        let node: Vec<String> = names(Stats::read())
+            .filter(|name| !told.contains(name))
+            .collect();
+        assert_eq!(node, ["hooks_missed"]);
+    });
+}
+
+/// A container's counters are its own; the node's are everybody's.
+#[test]
+fn what_happens_in_a_namespace_is_counted_there_and_at_the_node() {
+    World::run(|first| {
+        let node = Stats::read();
+        let work = |world: &World, with: usize, without: usize| {
+            let listener = world.listen(Family::V4);
+            let option = toa(200, original(Family::V4, 7, 7));
+            let carried = [(with, &option[..]), (without, &[])];
+            let conns = carried.map(|(count, option)| {
+                let connect = |_| world.connect(Family::V4, &listener, option, &[]);
+                (0..count).map(connect).collect::<Vec<_>>()
+            });
+            for conn in conns.iter().flatten() {
+                libtoa::original(&conn.stream).unwrap();
+            }
+            conns
+        };
+        let counted = |with, without| {
+            [
+                ("syn_recv_sock_toa", with),
+                ("syn_recv_sock_no_toa", without),
+                ("syn_200_8", with),
+                ("getname_toa_ok", with),
+                ("getname_toa_empty", without),
+            ]
+        };
+        let before = Stats::own();
+        let _first = work(first, 3, 1);
+        assert_eq!(Stats::own().since(&before), counted(3, 1));
+        World::beside(|second| {
+            let before = Stats::own();
+            assert_eq!(before.get("syn_recv_sock_toa"), 0);
+            let conns = work(second, 2, 4);
+            assert_eq!(Stats::own().since(&before), counted(2, 4));
+            assert_eq!(Stats::own().get("sessions_live"), 2);
+            drop(conns);
+        });
+        assert_eq!(Stats::own().since(&before), counted(3, 1));
+        assert_eq!(Stats::own().get("sessions_live"), 3);
+        // What was counted in a namespace that is no more is not lost.
+        assert_eq!(Stats::read().since(&node), counted(5, 5));
     });
 }
 
