@@ -8,6 +8,7 @@
 #include <linux/compiler.h>
 #include <linux/kprobes.h>
 
+#include "kprobe.h"
 #include "shim.h"
 
 static bool fired;
@@ -40,7 +41,7 @@ u8 toa_shim_kprobes_silent(void)
 		.pre_handler	= target_probe,
 	};
 	WRITE_ONCE(fired, false);
-	if (register_kprobe(&probe))
+	if (toa_kprobe_register(&probe))
 		return 0;
 	target();
 	unregister_kprobe(&probe);
