@@ -203,10 +203,11 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     unsafe { shim::toa_shim_child_flow(child, &mut flow) };
     // Taken out even where the ACK overrules it: it has found its connection.
     let waited = waiting.and_then(|now| state.syns.take(&flow, now));
-    introduce(state, config, child, &flow, waited, ack);
+    introduce(state, config, child, &flow, waited, ack, false);
 }
 
-/// Gives a connection the session that its segments are worth.
+/// Gives a connection the session that its segments are worth. It comes `late` where a server may have
+/// accepted the connection already, and the client is new.
 fn introduce(
     state: &State,
     config: &Config,
@@ -214,6 +215,7 @@ fn introduce(
     flow: &toa_flow,
     waited: Option<Waiting>,
     ack: Option<Toa>,
+    late: bool,
 ) {
     // An ACK that the kernel dropped may have come more than once, and is counted here, once.
     if let (None, Some(waited)) = (&ack, &waited) {
@@ -232,7 +234,7 @@ fn introduce(
         state.stats.count(sk, Counter::ChildNoToa);
         return;
     }
-    if keep(state, sk, flow, toa, segment) {
+    if keep(state, sk, flow, toa, segment, late) {
         state.stats.count(sk, Counter::ChildToa);
     }
 }
@@ -246,9 +248,16 @@ fn nameless(state: &State, sk: *const sock) {
 }
 
 /// Keeps an address with its connection; whether there was memory for it.
-fn keep(state: &State, sk: *const sock, flow: &toa_flow, toa: Toa, segment: Segment) -> bool {
+fn keep(
+    state: &State,
+    sk: *const sock,
+    flow: &toa_flow,
+    toa: Toa,
+    segment: Segment,
+    late: bool,
+) -> bool {
     let origin = Origin { toa, segment };
-    let kept = state.sessions.insert(sk, flow, &origin);
+    let kept = state.sessions.insert(sk, flow, &origin, late);
     let counter = if kept {
         Counter::Made
     } else {
@@ -346,9 +355,14 @@ fn complete_fast_open(
         return;
     }
     let waiting = state.syns.waiting();
-    let ack = read(state, config, child, options, Segment::Ack).toa;
+    let mut ack = read(state, config, child, options, Segment::Ack).toa;
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
-    introduce(state, config, child, flow, waited, ack);
+    let named = waited.is_some_and(|waited| waited.toa.client.is_some());
+    if let (true, Some(ack)) = (named, &mut ack) {
+        // The server may have been told the SYN's client, and is not told another.
+        ack.client = None;
+    }
+    introduce(state, config, child, flow, waited, ack, !named);
     // Taken out last: a server may be asking already, and finds it in either place.
     if let Some(now) = waiting {
         state.syns.take(flow, now);
@@ -402,7 +416,7 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
             // SAFETY: The socket is locked.
             unsafe { shim::toa_shim_child_flow(sk, &mut flow) };
             if believed(state, config, sk, &flow) {
-                keep(state, sk, &flow, toa, Segment::Data);
+                keep(state, sk, &flow, toa, Segment::Data, true);
             }
             return;
         }
@@ -495,7 +509,7 @@ impl Buffer<'_> {
 
 /// What a question is about.
 #[inline(always)]
-fn describe(sk: *const sock) -> toa_socket {
+pub(super) fn describe(sk: *const sock) -> toa_socket {
     let mut socket = MaybeUninit::uninit();
     // SAFETY: `getsockopt` holds a reference on the socket.
     unsafe { shim::toa_shim_socket(sk, socket.as_mut_ptr()) };
@@ -548,28 +562,39 @@ fn look_up(
     origin
 }
 
-/// What is known of a Fast Open connection whose handshake is not complete: its SYN's address, which
-/// still waits.
-fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
+/// What is known of a Fast Open connection whose handshake is not complete.
+pub(super) fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
     if u32::from(socket.state) != shim::TOA_TCP_SYN_RECV {
         return None;
     }
-    let mut flow = socket.flow;
     // SAFETY: `getsockopt` holds a reference on the socket, a TCP one since it has this state.
-    if unsafe { shim::toa_shim_fastopen_seq(sk, &mut flow.seq) } != 0 {
-        let off = IrqsOff::new();
-        let now = state.syns.waiting();
-        let waiting = now.and_then(|now| state.syns.peek(&flow, now));
-        drop(off);
-        if let Some(Waiting { toa, segment, .. }) = waiting {
-            return Some(Origin { toa, segment });
+    unsafe { still_waiting(state, sk, socket) }.or_else(|| {
+        // The handshake may have been completed meanwhile.
+        match state.sessions.find(sk as usize, &socket.flow) {
+            Found::Origin(origin) => Some(origin),
+            Found::Stale | Found::Nothing => None,
         }
+    })
+}
+
+/// What the SYN of a Fast Open connection carried, while that waits for the handshake's end.
+///
+/// # Safety
+///
+/// `sk` is a TCP socket, `socket` says what it was, and the caller holds a reference on it.
+pub(super) unsafe fn still_waiting(
+    state: &State,
+    sk: *const sock,
+    socket: &toa_socket,
+) -> Option<Origin> {
+    let mut flow = socket.flow;
+    // SAFETY: By this function's contract.
+    if unsafe { shim::toa_shim_fastopen_seq(sk, &mut flow.seq) } == 0 {
+        return None;
     }
-    // The handshake may have been completed meanwhile.
-    match state.sessions.find(sk as usize, &flow) {
-        Found::Origin(origin) => Some(origin),
-        Found::Stale | Found::Nothing => None,
-    }
+    let _off = IrqsOff::new();
+    let Waiting { toa, segment, .. } = state.syns.peek(&flow, state.syns.waiting()?)?;
+    Some(Origin { toa, segment })
 }
 
 fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {

@@ -14,12 +14,14 @@ pub(crate) type Result<T = (), E = Error> = core::result::Result<T, E>;
 
 impl Error {
     // `include/uapi/asm-generic/errno.h`: these are the same on x86-64 and arm64.
+    pub(crate) const EPERM: Self = Self(-1);
     pub(crate) const ESRCH: Self = Self(-3);
     pub(crate) const ENOMEM: Self = Self(-12);
     pub(crate) const EFAULT: Self = Self(-14);
     pub(crate) const EBUSY: Self = Self(-16);
     pub(crate) const ENODEV: Self = Self(-19);
     pub(crate) const EINVAL: Self = Self(-22);
+    pub(crate) const ENOSPC: Self = Self(-28);
     pub(crate) const ENOPROTOOPT: Self = Self(-92);
     pub(crate) const EOPNOTSUPP: Self = Self(-95);
     pub(crate) const ENOTCONN: Self = Self(-107);

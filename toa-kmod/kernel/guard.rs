@@ -57,6 +57,21 @@ impl IrqsOff {
 // SAFETY: Like `InHook`: where interrupts are off, so is preemption.
 unsafe impl Reader for IrqsOff {}
 
+/// Whoever is called with interrupts off.
+pub(super) struct CalledOff(PhantomData<*mut ()>);
+
+impl CalledOff {
+    /// # Safety
+    ///
+    /// Interrupts are off, and stay so for as long as this lives.
+    pub(super) unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+// SAFETY: By the contract of `new`; what was replaced is freed a grace period later.
+unsafe impl Reader for CalledOff {}
+
 impl Drop for IrqsOff {
     fn drop(&mut self) {
         // SAFETY: The flags are those that `new` saved.

@@ -7,8 +7,8 @@
 //! holds the registrations behind them, [`syn`] the addresses that wait for their connection,
 //! [`session`] the connections that have one, in a [`cache`], [`first_data`] those whose data are
 //! read, [`config`] what the node's owner has set, [`netlink`] how it is set later and what is listed,
-//! [`refused`] who was not believed, [`stats`] the counters, [`status`] what `/proc/net` shows.
-//! [`layouts`] are the sets of options. [`shim`] is generated from `shim/shim.h`.
+//! [`refused`] who was not believed, [`transparent`] the mode in which nobody needs to ask, [`stats`] the
+//! counters, [`status`] what `/proc/net` shows. [`layouts`] are the sets of options. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
@@ -31,6 +31,7 @@ mod slice;
 mod stats;
 mod status;
 mod syn;
+mod transparent;
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -72,6 +73,7 @@ struct State {
     config: config::Configs,
     refused: refused::RefusedSources,
     first_data: first_data::FirstData,
+    names: transparent::Names,
 }
 
 impl State {
@@ -83,6 +85,7 @@ impl State {
             sessions: session::Sessions::new()?,
             syns: syn::Syns::new()?,
             first_data: first_data::FirstData::new(wish)?,
+            names: transparent::Names::new()?,
         })
     }
 }
@@ -139,6 +142,7 @@ pub(crate) struct Module {
     _netlink: hooks::Netlink,
     _status: hooks::ProcStatus,
     _stats: hooks::ProcStats,
+    _transparent: transparent::Served,
     _first_data: first_data::OffAtLast,
     _conn_request: EntryHook,
     _check_req: EntryHook,
@@ -184,6 +188,7 @@ impl Module {
         hooks::refuse_silent_kprobes("not loaded")?;
         let stats = hooks::ProcStats::register()?;
         let status = hooks::ProcStatus::register()?;
+        let transparent = transparent::Served::register()?;
         let netlink = hooks::Netlink::register()?;
         sockopts.open();
         Ok(Self {
@@ -191,6 +196,7 @@ impl Module {
             _netlink: netlink,
             _status: status,
             _stats: stats,
+            _transparent: transparent,
             _first_data: first_data,
             _conn_request: conn_request,
             _check_req: check_req,

@@ -16,10 +16,10 @@ use core::mem::size_of;
 
 use super::cache::Cache;
 use super::errno::Result;
-use super::guard::IrqsOff;
+use super::guard::{CalledOff, IrqsOff};
 use super::shim::{self, sock, toa_flow};
 use crate::backend::{self, BoxedArray};
-use crate::pure::answer::{self, Origin};
+use crate::pure::answer::{self, Name, Named, Origin};
 use crate::pure::layout::Toa;
 use crate::pure::policy::Segment;
 use crate::pure::uapi_netlink::toa_session;
@@ -58,6 +58,9 @@ pub(super) struct Session {
     local_port: [u8; 2],
     toa: Toa,
     segment: Segment,
+    /// Whether the peer's name may be the client's: the socket has not left the connection, and the client
+    /// was known before somebody could ask `accept`.
+    named: bool,
     /// Whether the socket has left the connection. The session stays until the socket is destroyed,
     /// since the hook that sets this may be in no place to free anything.
     left: bool,
@@ -146,8 +149,15 @@ impl Sessions {
     }
 
     /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
-    /// memory for it. Called by a hook only: bottom halves, or interrupts, are off.
-    pub(super) fn insert(&self, sk: *const sock, flow: &toa_flow, origin: &Origin) -> bool {
+    /// memory for it. It comes `late` where a server may have accepted the connection before. Called
+    /// by a hook only: bottom halves, or interrupts, are off.
+    pub(super) fn insert(
+        &self,
+        sk: *const sock,
+        flow: &toa_flow,
+        origin: &Origin,
+        late: bool,
+    ) -> bool {
         let Some(bucket) = self.bucket(sk as usize) else {
             return false;
         };
@@ -160,6 +170,7 @@ impl Sessions {
             local_port: flow.local_port,
             toa: origin.toa,
             segment: origin.segment,
+            named: !late,
             left: false,
         };
         let session = Link::new(sk as usize, session);
@@ -211,9 +222,40 @@ impl Sessions {
         self.with(sk, |_| ()).is_some()
     }
 
+    /// Whether `sk` can have a session; false for nearly every socket that has none.
+    #[inline(always)]
+    pub(super) fn may_have(&self, sk: usize) -> bool {
+        self.bucket(sk).is_some_and(|bucket| bucket.may_hold(sk))
+    }
+
+    /// Puts the client of `sk`, whose local port this is, where the kernel has put the peer in `name`. One
+    /// that came late is not put there: `accept` may have told the peer.
+    #[inline(always)]
+    pub(super) fn rename(
+        &self,
+        _off: &CalledOff,
+        sk: usize,
+        local_port: [u8; 2],
+        name: &mut impl Name,
+    ) -> Named {
+        let Some(bucket) = self.bucket(sk) else {
+            return Named::Other;
+        };
+        let rename = |session: &mut Session| match &session.toa.client {
+            Some(client) if session.named && session.local_port == local_port => {
+                name.rename(session.peer_port, &session.peer, &client.addr)
+            }
+            _ => Named::Other,
+        };
+        bucket.with(sk, rename).unwrap_or(Named::Other)
+    }
+
     /// Says that `sk` is leaving its connection.
     pub(super) fn leave(&self, sk: usize) {
-        self.with(sk, |session| session.left = true);
+        self.with(sk, |session| {
+            session.left = true;
+            session.named = false;
+        });
     }
 
     /// Forgets `sk`, which is being destroyed; whether it had a session.

@@ -6,6 +6,11 @@ pub const TOA_HOOK_CHILD_PROCESS: u32 = 1;
 pub const TOA_HOOK_DISCONNECT: u32 = 2;
 pub const TOA_HOOK_CHECK_REQ: u32 = 3;
 pub const TOA_HOOK_RCV_ESTABLISHED: u32 = 4;
+pub const TOA_GETNAME_INET: u32 = 0;
+pub const TOA_GETNAME_INET6: u32 = 1;
+pub const TOA_SWITCH_ON: u32 = 0;
+pub const TOA_SWITCH_LOCAL: u32 = 1;
+pub const TOA_SWITCH_PORTS: u32 = 2;
 pub const TOA_TCP_SYN_SENT: u32 = 2;
 pub const TOA_TCP_SYN_RECV: u32 = 3;
 pub const TOA_TCP_CLOSE: u32 = 7;
@@ -88,6 +93,41 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_hook_quiesce();
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_attach(which: __u32) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_detach(which: __u32);
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_met(
+        redirect: *mut ::core::ffi::c_void,
+        registers: *mut ::core::ffi::c_void,
+        caller: ::core::ffi::c_ulong,
+    );
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_redirect(
+        redirect: *mut ::core::ffi::c_void,
+        registers: *mut ::core::ffi::c_void,
+    );
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_local(on: __u8);
+}
+unsafe extern "C" {
+    pub fn toa_shim_getname_quiesce();
+}
+unsafe extern "C" {
+    pub fn toa_shim_symbol(
+        address: ::core::ffi::c_ulong,
+        name: *mut __u8,
+        size: usize,
+    ) -> usize;
+}
+unsafe extern "C" {
+    pub fn toa_shim_symbols_known() -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_kprobes_silent() -> __u8;
@@ -253,6 +293,9 @@ unsafe extern "C" {
     pub fn toa_shim_free(object: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
+    pub fn toa_shim_rcu_wait();
+}
+unsafe extern "C" {
     pub fn toa_shim_irq_save() -> ::core::ffi::c_ulong;
 }
 unsafe extern "C" {
@@ -321,6 +364,15 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_param_first_data() -> __u8;
+}
+unsafe extern "C" {
+    pub fn toa_shim_switch_lock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_switch_unlock();
+}
+unsafe extern "C" {
+    pub fn toa_shim_net_admin() -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;

@@ -45,6 +45,12 @@ pub(super) enum Counter {
     Untrusted,
     /// Connections whose first data are not read, because others came.
     FirstDataFull,
+    /// Calls of `accept`, `getpeername` and the like that told the client's address.
+    PeerTold,
+    /// Calls of `getsockname` that told the VIP.
+    LocalTold,
+    /// Both that kept the wire's, for the other is an IPv6 address and the socket an AF_INET one.
+    KeptV6,
     /// Sessions made.
     Made,
     /// Sessions freed.
@@ -52,7 +58,7 @@ pub(super) enum Counter {
 }
 
 /// The rows of `/proc/net/toa_stats` that are one counter each.
-const ROWS: [(Counter, &str); 13] = [
+const ROWS: [(Counter, &str); 16] = [
     (Counter::ChildToa, "syn_recv_sock_toa"),
     (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
     (Counter::AskedOk, "getname_toa_ok"),
@@ -66,6 +72,9 @@ const ROWS: [(Counter, &str); 13] = [
     (Counter::SynQuota, "syn_quota"),
     (Counter::Untrusted, "untrusted"),
     (Counter::FirstDataFull, "first_data_full"),
+    (Counter::PeerTold, "transparent_told"),
+    (Counter::LocalTold, "transparent_local_told"),
+    (Counter::KeptV6, "transparent_kept_v6"),
 ];
 
 /// Where the counters of options seen begin. There are two sets of them, for a set of layouts and for

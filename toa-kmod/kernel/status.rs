@@ -5,7 +5,7 @@
 use super::guard::RcuReader;
 use super::hooks::{self, How};
 use super::seq::Seq;
-use super::{layouts, shim, shim_text, State};
+use super::{layouts, shim, shim_text, transparent, State};
 use crate::backend;
 use crate::pure::text::Text;
 use crate::pure::uapi;
@@ -32,6 +32,7 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
     }
     // A tracepoint calls every probe, every time.
     seq.text("hook tcp_destroy_sock: tracepoint missed 0\n");
+    transparent::show(seq, state);
     show_config(seq, state);
     seq.text("\nsessions: ")
         .number(state.stats.node().live(), 1)

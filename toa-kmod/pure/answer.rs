@@ -2,7 +2,7 @@
 
 //! What is known of a connection becomes the ABI's structures.
 
-use super::layout::{v4_of, Family, Toa};
+use super::layout::{v4_mapped, v4_of, Address, Family, Toa};
 use super::policy::Segment;
 use super::uapi::{self, toa_nat64_peer, toa_original, toa_vs, toa_vs_hybrid};
 use super::uapi_netlink::toa_session;
@@ -205,4 +205,83 @@ pub fn vs_hybrid(level: Family, origin: Option<&Origin>) -> Result<toa_vs_hybrid
         vaddr_af: vaddr_af.into(),
         vport: u16::from_ne_bytes(vip.port),
     })
+}
+
+/// What became of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// It is the other one now.
+    Renamed,
+    /// It stays: the other one is an IPv6 address, which an AF_INET socket cannot tell.
+    Kept,
+    /// It stays, for it is not the name of that connection's end.
+    Other,
+}
+
+/// A `sockaddr_in` that the kernel has filled: family, port, address, and nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct SockaddrIn {
+    /// AF_INET.
+    pub family: [u8; 2],
+    /// Network byte order.
+    pub port: [u8; 2],
+    /// Network byte order.
+    pub addr: [u8; 4],
+    /// Zeroes.
+    pub zero: [u8; 8],
+}
+
+/// A `sockaddr_in6` that the kernel has filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct SockaddrIn6 {
+    /// AF_INET6.
+    pub family: [u8; 2],
+    /// Network byte order.
+    pub port: [u8; 2],
+    /// The flow label of the peer's packets, where the socket asked for it.
+    pub flow: [u8; 4],
+    /// Network byte order; an IPv4 one as `::ffff:a.b.c.d`.
+    pub addr: [u8; 16],
+    /// The device by which a link-local peer is reached.
+    pub scope: [u8; 4],
+}
+
+/// The name of one end of a connection.
+pub trait Name {
+    /// Puts `other` in the place of the end whose port and address are `port` and `addr`.
+    fn rename(&mut self, port: [u8; 2], addr: &[u8; 16], other: &Address) -> Named;
+}
+
+impl Name for SockaddrIn {
+    #[inline(always)]
+    fn rename(&mut self, port: [u8; 2], addr: &[u8; 16], other: &Address) -> Named {
+        if self.port != port || v4_mapped(self.addr) != *addr {
+            return Named::Other;
+        }
+        match (other.family, other.addr.last_chunk()) {
+            (Family::V4, Some(v4)) => {
+                self.port = other.port;
+                self.addr = *v4;
+                Named::Renamed
+            }
+            _ => Named::Kept,
+        }
+    }
+}
+
+impl Name for SockaddrIn6 {
+    #[inline(always)]
+    fn rename(&mut self, port: [u8; 2], addr: &[u8; 16], other: &Address) -> Named {
+        if self.port != port || self.addr != *addr {
+            return Named::Other;
+        }
+        self.port = other.port;
+        self.addr = other.addr;
+        // They were of the way on the wire.
+        self.flow = [0; 4];
+        self.scope = [0; 4];
+        Named::Renamed
+    }
 }

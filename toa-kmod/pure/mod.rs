@@ -9,15 +9,20 @@
 //! what the node's owner wants of both ([`uapi_netlink`], generated), and [`text`] puts together what
 //! the kernel log says.
 //!
+//! Beside that road, [`callers`] tells programs from the kernel's own clients, and [`ports`] reads a
+//! parameter.
+//!
 //! Nothing here can panic: slices are taken apart by patterns and `get`, never by indexing.
 
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod callers;
 pub mod layout;
 pub mod netlink;
 pub mod packet;
 pub mod policy;
+pub mod ports;
 pub mod profile;
 pub mod text;
 pub mod trust;

@@ -71,6 +71,7 @@ impl<T> Chain<T> {
     }
 
     /// Takes the lock; the first link.
+    #[inline(always)]
     fn lock(&self) -> *mut Link<T> {
         loop {
             let word = self.word.load(Ordering::Relaxed);
@@ -120,6 +121,7 @@ impl<T> Chain<T> {
     }
 
     /// What `work` makes of the value of `key`; of two, the newer.
+    #[inline(always)]
     pub(crate) fn with<R>(&self, key: usize, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let first = self.lock();
         let mut at = first;

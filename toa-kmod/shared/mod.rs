@@ -8,6 +8,8 @@
 //! [`last`] who was refused. Of connections whose data are read, there are to be a [`few`] segments
 //! more.
 //!
+//! Functions that call are remembered as [`seen`].
+//!
 //! All of it stands on `crate::sync`: `core`'s atomics in the module, loom's in `tests/loom`, which
 //! compiles these files as they are and tries every order in which threads may go through them.
 
@@ -18,4 +20,5 @@ pub(crate) mod last;
 pub(crate) mod locked;
 pub(crate) mod places;
 pub(crate) mod recent;
+pub(crate) mod seen;
 pub(crate) mod spares;

@@ -14,24 +14,30 @@
 
 /*
  * An ftrace callback's last parameter is a struct toa_ftrace_regs *, and
- * toa_ftrace_argument(regs, n) the traced function's n-th argument.
+ * toa_ftrace_argument(regs, n) the traced function's n-th argument. By
+ * toa_ftrace_redirect(regs, ip) the call goes on elsewhere.
  */
 #if defined(TOA_HAVE_FTRACE_REGS_ARGUMENT)
 #define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(regs, n)	ftrace_regs_get_argument(regs, n)
+#define toa_ftrace_redirect(regs, ip)	ftrace_regs_set_instruction_pointer(regs, ip)
 #define TOA_FTRACE_FL_REGS		0
 #elif defined(TOA_HAVE_FTRACE_REGS_ARGUMENTS)
 #define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(fregs, n)	regs_get_kernel_argument(&(fregs)->regs, n)
+#define toa_ftrace_redirect(regs, ip)	ftrace_instruction_pointer_set(regs, ip)
 #define TOA_FTRACE_FL_REGS		0
 #elif defined(TOA_HAVE_FTRACE_REGS)
 #define toa_ftrace_regs			ftrace_regs
 #define toa_ftrace_argument(regs, n)	\
 	regs_get_kernel_argument(ftrace_get_regs(regs), n)
+#define toa_ftrace_redirect(regs, ip)	\
+	instruction_pointer_set(ftrace_get_regs(regs), ip)
 #define TOA_FTRACE_FL_REGS		FTRACE_OPS_FL_SAVE_REGS
 #elif defined(TOA_HAVE_FTRACE_PT_REGS)
 #define toa_ftrace_regs			pt_regs
 #define toa_ftrace_argument(regs, n)	regs_get_kernel_argument(regs, n)
+#define toa_ftrace_redirect(regs, ip)	instruction_pointer_set(regs, ip)
 #define TOA_FTRACE_FL_REGS		FTRACE_OPS_FL_SAVE_REGS
 #else
 #error "ftrace callbacks of this kernel have a form that toa does not know (probes/ftrace_*.c)"

@@ -90,6 +90,12 @@ void toa_shim_free(void *object)
 	kvfree(object);
 }
 
+/* A macro on some kernels. */
+void toa_shim_rcu_wait(void)
+{
+	synchronize_rcu();
+}
+
 unsigned long toa_shim_irq_save(void)
 {
 	unsigned long flags;

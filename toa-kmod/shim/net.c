@@ -79,8 +79,9 @@ void toa_shim_net_clear(size_t first, size_t count)
  * of the kernel's own may outlive its namespace's last user, and net_exit():
  * cleanup_net() waits for RCU between the two, and who may not be preempted is
  * a reader. net_generic() would be one by rcu_read_lock(), which costs more.
+ * Hooks count: not to be traced.
  */
-void toa_shim_count(void *node, const struct sock *sk, size_t index)
+void notrace toa_shim_count(void *node, const struct sock *sk, size_t index)
 {
 	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)node;
 	const struct net *net = sock_net(sk);

@@ -34,6 +34,15 @@ struct sock;
 #define TOA_HOOK_CHECK_REQ	3	/* tcp_check_req(): a segment of a handshake */
 #define TOA_HOOK_RCV_ESTABLISHED 4	/* tcp_rcv_established(): a segment behind it */
 
+/* The kernel functions that are redirected. */
+#define TOA_GETNAME_INET	0	/* inet_getname() */
+#define TOA_GETNAME_INET6	1	/* inet6_getname() */
+
+/* The parameters that are set at run time too. */
+#define TOA_SWITCH_ON		0	/* transparent */
+#define TOA_SWITCH_LOCAL	1	/* transparent_local */
+#define TOA_SWITCH_PORTS	2	/* transparent_ports */
+
 /* The values of TCP_SYN_RECV, TCP_CLOSE, TCP_SYN_SENT, TCP_LISTEN: include/net/tcp_states.h */
 #define TOA_TCP_SYN_SENT	2
 #define TOA_TCP_SYN_RECV	3
@@ -83,6 +92,19 @@ void toa_shim_kprobe_detach(__u32 hook);
 __u64 toa_shim_kprobe_missed(__u32 hook);
 __u8 toa_shim_kprobe_needs_ftrace(__u32 hook);
 void toa_shim_hook_quiesce(void);
+
+/*
+ * shim/getname.c: ftrace wants static C objects, and C to go to. toa_shim_symbol()
+ * returns the whole name's length, of which as much as fits is written.
+ */
+int toa_shim_getname_attach(__u32 which);
+void toa_shim_getname_detach(__u32 which);
+void toa_shim_getname_met(void *redirect, void *registers, unsigned long caller);
+void toa_shim_getname_redirect(void *redirect, void *registers);
+void toa_shim_getname_local(__u8 on);
+void toa_shim_getname_quiesce(void);
+size_t toa_shim_symbol(unsigned long address, __u8 *name, size_t size);
+__u8 toa_shim_symbols_known(void);
 
 /* shim/selftest.c: register_kprobe() wants static C objects. */
 __u8 toa_shim_kprobes_silent(void);
@@ -148,6 +170,7 @@ void *toa_shim_cache_alloc(struct kmem_cache *cache);
 void toa_shim_cache_free(struct kmem_cache *cache, void *object);
 void *toa_shim_alloc_large(size_t bytes);
 void toa_shim_free(void *object);
+void toa_shim_rcu_wait(void);
 unsigned long toa_shim_irq_save(void);
 void toa_shim_irq_restore(unsigned long flags);
 __u8 toa_shim_in_nmi(void);
@@ -164,11 +187,14 @@ void toa_shim_percpu_clear(void *percpu, size_t first, size_t count);
 __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
 
-/* shim/module.c: module_param() and MODULE_VERSION() are macros. */
+/* shim/module.c: module_param(), MODULE_VERSION() and mutex_lock() are macros. */
 size_t toa_shim_param_hook(const __u8 **text);
 size_t toa_shim_param_layouts(const __u8 **text);
 size_t toa_shim_param_trusted(const __u8 **text);
 __u8 toa_shim_param_first_data(void);
+void toa_shim_switch_lock(void);
+void toa_shim_switch_unlock(void);
+__u8 toa_shim_net_admin(void);
 size_t toa_shim_version(const __u8 **text);
 
 /* shim/bare.c, in the freestanding build only: the kernel crate has these. */
@@ -197,5 +223,18 @@ void toa_rust_netlink_dump(struct sk_buff *skb, struct netlink_callback *cb, __u
 void toa_rust_refill(void);
 void toa_rust_stats(struct seq_file *seq, const void *own, __u8 node);
 void toa_rust_status(struct seq_file *seq);
+
+/* kernel/transparent.rs */
+int toa_rust_switch_set(__u32 which, __u8 value);
+int toa_rust_switch_set_ports(const __u8 *list, size_t len);
+size_t toa_rust_switch_get(__u32 which, __u8 *place, size_t size);
+void toa_rust_getname_called(const struct sock *sk, unsigned long caller,
+			     void *redirect, void *registers);
+void toa_rust_getname_wanted(const struct sock *sk, unsigned long caller,
+			     void *redirect, void *registers);
+void toa_rust_getname_tell(const struct sock *sk, __u16 local_port, void *name);
+void toa_rust_getname_tell6(const struct sock *sk, __u16 local_port, void *name);
+void toa_rust_getname_tell_local(const struct sock *sk, __u16 local_port, void *name);
+void toa_rust_getname_tell6_local(const struct sock *sk, __u16 local_port, void *name);
 
 #endif /* _TOA_SHIM_H */

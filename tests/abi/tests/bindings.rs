@@ -102,8 +102,9 @@ fn netlink_in_toa_cli() {
 #[test]
 fn shim() {
     compare(
-        for_the_kernel(header("toa-kmod/shim/shim.h"))
-            .allowlist_item("toa_shim_.*|toa_flow|toa_socket|TOA_HOOK_.*|TOA_TCP_.*"),
+        for_the_kernel(header("toa-kmod/shim/shim.h")).allowlist_item(
+            "toa_shim_.*|toa_flow|toa_socket|TOA_HOOK_.*|TOA_GETNAME_.*|TOA_SWITCH_.*|TOA_TCP_.*",
+        ),
         "GPL-2.0",
         "toa-kmod/shim/shim.h",
         "toa-kmod/kernel/shim.rs",

@@ -24,6 +24,7 @@ mod last;
 mod locked;
 mod places;
 mod recent;
+mod seen;
 mod spares;
 
 /// Tries every order, with at most `preemptions` switches away from a thread that could go on.

@@ -20,7 +20,7 @@ const CLASSIC: [&str; 6] = [
     "getname_toa_empty",
 ];
 
-const OURS: [&str; 30] = [
+const OURS: [&str; 33] = [
     "malformed",
     "duplicate",
     "dropped_no_memory",
@@ -28,6 +28,9 @@ const OURS: [&str; 30] = [
     "syn_quota",
     "untrusted",
     "first_data_full",
+    "transparent_told",
+    "transparent_local_told",
+    "transparent_kept_v6",
     "syn_200_8",
     "syn_254_8",
     "syn_253_20",

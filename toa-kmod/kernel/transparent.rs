@@ -1,0 +1,759 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mode in which `getpeername` and `accept` themselves tell the client's address.
+//!
+//! `inet_getname` and `inet6_getname` are what both ask, and io_uring too. ftrace calls us at their
+//! entry. Nearly always nothing is known of the socket, and they go on. Else the call goes to a
+//! function of ours in their place (shim/getname.c), which calls the one that was meant, and puts
+//! the client's address where that has put the peer's. `getsockname` comes the same way, and may be
+//! told the VIP.
+//!
+//! The mode is switched at run time by [`switch`], one change after another. What tells names works by
+//! the [`Scope`] in force, of which there is one at any moment, so a change is there for all sockets
+//! at once: the functions are taken over before a scope wants them, and let go after.
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_ulong, c_void};
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::slice;
+
+use super::calls::{describe, look_up_early, still_waiting};
+use super::errno::{Error, Result};
+use super::guard::{CalledOff, RcuReader};
+use super::seq::Seq;
+use super::session::Found;
+use super::shim::{self, sock};
+use super::slice::Slice;
+use super::stats::Counter;
+use super::{parameter_refused, state, State};
+use crate::backend::{self, Box, BoxedArray};
+use crate::pure::answer::{Name, Named, SockaddrIn, SockaddrIn6};
+use crate::pure::callers;
+use crate::pure::layout::Address;
+use crate::pure::ports;
+use crate::pure::text::Text;
+use crate::shared::current::Current;
+use crate::shared::seen::Seen;
+
+/// More than there are places in a kernel that ask on behalf of programs: three or four.
+const PROGRAMS: usize = 8;
+/// Those in which it asks for itself; what comes after them is looked at each time.
+const OTHERS: usize = 32;
+/// Longer than any name that [`callers`] knows.
+const NAME: usize = 64;
+
+/// One bit for each port.
+const WORDS: usize = (1 << 16) / u64::BITS as usize;
+type Ports = BoxedArray<u64, WORDS>;
+
+/// The longest list of ports.
+const LIST: usize = 1024;
+
+/// Who is told what.
+struct Scope {
+    on: bool,
+    /// Whether `getsockname` tells the VIP.
+    local: bool,
+    /// The ports of the servers that are told; none: all of them.
+    ports: Option<Ports>,
+    /// The same as a text.
+    list: Slice<u8>,
+}
+
+impl Scope {
+    /// # Errors
+    ///
+    /// `EINVAL` for a list with something else than ports, `ENOMEM`.
+    fn new(on: bool, local: bool, list: &[u8]) -> Result<Self> {
+        let mut ports = None;
+        if !list.is_empty() {
+            let mut bits: Ports = backend::new_array(|| 0)?;
+            ports::parse(list, |port| {
+                if let Some(word) = bits.get_mut(usize::from(port / 64)) {
+                    *word |= 1 << (port % 64);
+                }
+            })
+            .map_err(refuse_port)?;
+            ports = Some(bits);
+        }
+        let mut text = Slice::new(0, list.len())?;
+        for (to, from) in text.iter_mut().zip(list) {
+            *to = *from;
+        }
+        Ok(Self {
+            on,
+            local,
+            ports,
+            list: text,
+        })
+    }
+
+    /// Whether the names of sockets on this local port are told.
+    #[inline(always)]
+    fn covers(&self, port: [u8; 2]) -> bool {
+        if !self.on {
+            return false;
+        }
+        let Some(ports) = &self.ports else {
+            return true;
+        };
+        let port = u16::from_be_bytes(port);
+        ports
+            .get(usize::from(port / 64))
+            .is_some_and(|word| word & 1 << (port % 64) != 0)
+    }
+}
+
+fn refuse_port(entry: &[u8]) -> Error {
+    let what = Text::<64>::new()
+        .text("parameter transparent_ports, entry \"")
+        .bytes(entry.get(..24).unwrap_or(entry))
+        .byte(b'"');
+    let why = Text::<96>::new()
+        .text("not a port: a number from 1 to 65535, with commas between them, like 80,443");
+    parameter_refused(&what, &why)
+}
+
+/// The part of [`State`] that names are told by.
+pub(super) struct Names {
+    /// Where calls come from, by the address that they return to: on behalf of programs, and others.
+    /// The former are in the kernel itself, and so is what they are named by; of the latter some are
+    /// in modules, which come and go, but no function of a module asks for a program.
+    programs: Seen<PROGRAMS>,
+    others: Seen<OTHERS>,
+    scope: Current<Scope>,
+}
+
+impl Names {
+    /// The mode is off.
+    pub(super) fn new() -> Result<Self> {
+        let scope = publishable(Scope::new(false, false, b"")?)?;
+        Ok(Self {
+            programs: Seen::new(),
+            others: Seen::new(),
+            // SAFETY: `put_in_force` and `Drop` free it, when no reader is left.
+            scope: unsafe { Current::new(scope) },
+        })
+    }
+
+    /// Puts `next` in the place of the scope in force. May sleep.
+    fn put_in_force(&self, next: Scope) -> Result {
+        let local = next.local;
+        let old = self.scope.replace(publishable(next)?);
+        // SAFETY: No preconditions.
+        unsafe { shim::toa_shim_getname_local(u8::from(local)) };
+        // SAFETY: The caller may sleep.
+        unsafe { shim::toa_shim_rcu_wait() };
+        // SAFETY: It came from a `Box`, and whoever has read it has been waited for.
+        drop(unsafe { Box::from_raw(old.as_ptr()) });
+        Ok(())
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        let last = self.scope.last();
+        // SAFETY: It came from a `Box`; nobody is left who tells names.
+        drop(unsafe { Box::from_raw(last.as_ptr()) });
+    }
+}
+
+fn publishable(scope: Scope) -> Result<NonNull<Scope>> {
+    let scope = Box::into_raw(backend::new_box(scope)?);
+    // SAFETY: A `Box` is never null.
+    Ok(unsafe { NonNull::new_unchecked(scope) })
+}
+
+/// A kernel function with ours in its place.
+struct Redirect(u32);
+
+impl Redirect {
+    fn register(which: u32) -> Result<Self> {
+        // SAFETY: It is one of the two, and not attached: there is one `Redirects` at a time.
+        let err = unsafe { shim::toa_shim_getname_attach(which) };
+        if err == 0 {
+            return Ok(Self(which));
+        }
+        let (why, error) = match err {
+            _ if err == Error::ENOMEM.to_errno() => ("no memory", Error::ENOMEM),
+            _ if err == Error::EBUSY.to_errno() => (
+                "parameter transparent cannot be served: another has taken this function over (a livepatch, a \
+                 BPF program), or ftrace is switched off",
+                Error::EBUSY,
+            ),
+            _ => (
+                "parameter transparent cannot be served: this kernel's ftrace cannot redirect functions",
+                Error::EOPNOTSUPP,
+            ),
+        };
+        backend::log_error(name(which), why, err);
+        Err(error)
+    }
+}
+
+impl Drop for Redirect {
+    fn drop(&mut self) {
+        // SAFETY: An object exists only while it is attached.
+        unsafe { shim::toa_shim_getname_detach(self.0) };
+    }
+}
+
+/// The kernel function of that number.
+fn name(which: u32) -> &'static str {
+    match which {
+        shim::TOA_GETNAME_INET => "inet_getname",
+        _ => "inet6_getname",
+    }
+}
+
+/// Dropped after the [`Redirect`]s: waits until no task is between ftrace and the end of a function
+/// of ours in the kernel's place, however long it sleeps there.
+struct Quiesce;
+
+impl Drop for Quiesce {
+    fn drop(&mut self) {
+        // SAFETY: Whoever switches may sleep.
+        unsafe { shim::toa_shim_getname_quiesce() };
+    }
+}
+
+/// Both functions, taken over. In the order in which they are let go.
+struct Redirects {
+    _inet6: Redirect,
+    _inet: Redirect,
+    _quiet: Quiesce,
+}
+
+impl Redirects {
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` where the kernel cannot do it, `EBUSY` where somebody else has the functions,
+    /// `ENOMEM`. The kernel log says why.
+    fn register() -> Result<Self> {
+        // SAFETY: No preconditions.
+        if unsafe { shim::toa_shim_symbols_known() } == 0 {
+            let why = "cannot be served: this kernel does not know its functions' names (CONFIG_KALLSYMS)";
+            backend::log_error("parameter transparent", why, 0);
+            return Err(Error::EOPNOTSUPP);
+        }
+        let quiet = Quiesce;
+        let inet = Redirect::register(shim::TOA_GETNAME_INET)?;
+        let inet6 = Redirect::register(shim::TOA_GETNAME_INET6)?;
+        Ok(Self {
+            _inet6: inet6,
+            _inet: inet,
+            _quiet: quiet,
+        })
+    }
+}
+
+/// Where the module is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Parameters are being read; what they say is looked at when it is about to be served.
+    Loading,
+    /// Changes are made at once.
+    Up,
+    /// It is on its way out, while its parameters are still in sysfs.
+    Gone,
+}
+
+/// What is wished for, and what came of it.
+struct Switch {
+    phase: Phase,
+    on: bool,
+    local: bool,
+    list: [u8; LIST],
+    len: usize,
+    redirects: Option<Redirects>,
+}
+
+/// What is to be another than it is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Change<'a> {
+    /// Whether `accept` and `getpeername` tell the client.
+    pub(super) on: Option<bool>,
+    /// Whether `getsockname` tells the VIP, while the mode is on.
+    pub(super) local: Option<bool>,
+    /// The servers' ports to which the mode is limited, with commas between them; empty: all.
+    pub(super) ports: Option<&'a [u8]>,
+}
+
+impl Switch {
+    /// Makes it so, on the ports of `list`, or of the list that there is. Nothing has changed where it
+    /// fails.
+    fn serve(&mut self, on: bool, local: bool, list: Option<&[u8]>) -> Result {
+        // SAFETY: `Served` has been made, or is being made, and both come after the state; `Gone` is set
+        // before the state goes.
+        let Some(state) = (unsafe { state() }) else {
+            return Err(Error::ENODEV);
+        };
+        let list = list.unwrap_or(self.list.get(..self.len).unwrap_or(&[]));
+        let scope = Scope::new(on, local, list)?;
+        let fresh = match self.redirects {
+            None if on => Some(Redirects::register()?),
+            _ => None,
+        };
+        state.names.put_in_force(scope)?;
+        if fresh.is_some() || !on {
+            self.redirects = fresh;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change<'_>) -> Result {
+        let on = change.on.unwrap_or(self.on);
+        let local = change.local.unwrap_or(self.local);
+        if change.ports.is_some_and(|ports| ports.len() > LIST) {
+            return Err(Error::ENOSPC);
+        }
+        match self.phase {
+            Phase::Loading => {}
+            Phase::Up => self.serve(on, local, change.ports)?,
+            Phase::Gone => return Err(Error::ENODEV),
+        }
+        self.on = on;
+        self.local = local;
+        if let Some(ports) = change.ports {
+            for (to, from) in self.list.iter_mut().zip(ports) {
+                *to = *from;
+            }
+            self.len = ports.len();
+        }
+        Ok(())
+    }
+}
+
+/// [`SWITCH`]'s content, which the task that has the mutex of C's may reach.
+struct Guarded(UnsafeCell<Switch>);
+
+// SAFETY: `Held` alone reaches what is inside, and there is one at a time.
+unsafe impl Sync for Guarded {}
+
+static SWITCH: Guarded = Guarded(UnsafeCell::new(Switch {
+    phase: Phase::Loading,
+    on: false,
+    local: false,
+    list: [0; LIST],
+    len: 0,
+    redirects: None,
+}));
+
+/// The mutex, held.
+struct Held(());
+
+impl Held {
+    /// May sleep.
+    fn new() -> Self {
+        // SAFETY: `drop` unlocks, and the guard never leaves its function.
+        unsafe { shim::toa_shim_switch_lock() };
+        Self(())
+    }
+}
+
+impl Deref for Held {
+    type Target = Switch;
+
+    fn deref(&self) -> &Switch {
+        // SAFETY: This task has the mutex.
+        unsafe { &*SWITCH.0.get() }
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Switch {
+        // SAFETY: This task has the mutex.
+        unsafe { &mut *SWITCH.0.get() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: `new` locked.
+        unsafe { shim::toa_shim_switch_unlock() };
+    }
+}
+
+/// Changes the mode, all at once or not at all. Returns when nobody is told by the old one any more; for
+/// that it waits for tasks that sleep inside. Before the module is up, a change is noted alone.
+///
+/// # Errors
+///
+/// `EINVAL` for a bad list, `ENOSPC` for one too long, `EBUSY` where another owns the functions,
+/// `EOPNOTSUPP` where the kernel cannot do it, `ENOMEM`, and `ENODEV` where the module is on its way
+/// out. The kernel log says why.
+pub(super) fn switch(change: &Change<'_>) -> Result {
+    Held::new().change(change)
+}
+
+/// The mode, served as the parameters have it, and to be switched, for as long as this lives.
+pub(super) struct Served(());
+
+impl Served {
+    /// # Errors
+    ///
+    /// As [`switch`].
+    pub(super) fn register() -> Result<Self> {
+        let mut switch = Held::new();
+        let (on, local) = (switch.on, switch.local);
+        switch.serve(on, local, None)?;
+        switch.phase = Phase::Up;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let mut switch = Held::new();
+        switch.phase = Phase::Gone;
+        // Where there is no memory to say so first, the mode ends with its redirects.
+        let _ = switch.serve(false, false, None);
+        switch.redirects = None;
+    }
+}
+
+/// Room for a parameter's value.
+struct Value<'a> {
+    place: &'a mut [u8],
+    len: usize,
+}
+
+impl Value<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        for byte in bytes {
+            if let Some(place) = self.place.get_mut(self.len) {
+                *place = *byte;
+                self.len = self.len.wrapping_add(1);
+            }
+        }
+        self
+    }
+}
+
+/// Who may load modules has set parameters before the module is up; then, the node's network is the
+/// matter of who has CAP_NET_ADMIN, whoever may write to the file.
+fn set(change: &Change<'_>) -> c_int {
+    let up = Held::new().phase == Phase::Up;
+    // SAFETY: No preconditions.
+    if up && unsafe { shim::toa_shim_net_admin() } == 0 {
+        return Error::EPERM.to_errno();
+    }
+    match switch(change) {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+/// One of the parameters that are switches is set.
+///
+/// # Safety
+///
+/// Called by a parameter's `set`, which may sleep.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_switch_set(which: u32, value: u8) -> c_int {
+    let value = Some(value != 0);
+    set(&match which {
+        shim::TOA_SWITCH_LOCAL => Change {
+            local: value,
+            ..Change::default()
+        },
+        _ => Change {
+            on: value,
+            ..Change::default()
+        },
+    })
+}
+
+/// The parameter `transparent_ports` is set.
+///
+/// # Safety
+///
+/// As for [`toa_rust_switch_set`], with a list of `len` bytes.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_switch_set_ports(list: *const u8, len: usize) -> c_int {
+    // SAFETY: By this function's contract.
+    let list = unsafe { slice::from_raw_parts(list, len) };
+    set(&Change {
+        ports: Some(list),
+        ..Change::default()
+    })
+}
+
+/// One of the parameters is read: its value is written to `place`. Returns its length.
+///
+/// # Safety
+///
+/// Called by a parameter's `get`, which may sleep, with a place of `size` bytes.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_switch_get(
+    which: u32,
+    place: *mut u8,
+    size: usize,
+) -> usize {
+    // SAFETY: By this function's contract.
+    let place = unsafe { slice::from_raw_parts_mut(place, size) };
+    let mut value = Value { place, len: 0 };
+    let held = Held::new();
+    let yes_or_no = |on| if on { b"Y" } else { b"N" };
+    match which {
+        shim::TOA_SWITCH_PORTS => value.bytes(held.list.get(..held.len).unwrap_or(&[])),
+        shim::TOA_SWITCH_LOCAL => value.bytes(yes_or_no(held.local)),
+        _ => value.bytes(yes_or_no(held.on)),
+    };
+    value.bytes(b"\n").len
+}
+
+/// The lines of `/proc/net/toa`.
+pub(super) fn show(seq: &mut Seq, state: &State) {
+    let rcu = RcuReader::new();
+    let scope = state.names.scope.get(&rcu);
+    if scope.on {
+        for which in [shim::TOA_GETNAME_INET, shim::TOA_GETNAME_INET6] {
+            // An ftrace callback is called every time.
+            seq.text("hook ").text(name(which));
+            seq.text(": ftrace missed 0\n");
+        }
+    }
+    seq.text("transparent: ");
+    match (scope.on, &scope.ports) {
+        (false, _) => seq.text("off"),
+        (true, None) => seq.text("all ports"),
+        (true, Some(_)) => seq.bytes(&scope.list),
+    };
+    seq.text(if scope.on && scope.local {
+        "\ntransparent_local: on\n"
+    } else {
+        "\ntransparent_local: off\n"
+    });
+}
+
+/// `inet_getname` or `inet6_getname` is called. Nearly always nothing is known of the socket, which is
+/// told at once. Whether something is, and of that connection, shows when the name is there.
+///
+/// # Safety
+///
+/// Called by an ftrace callback, with the socket that the call is about, and the callback's own
+/// `redirect` and `registers`.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_called(
+    sk: *const sock,
+    caller: c_ulong,
+    redirect: *mut c_void,
+    registers: *mut c_void,
+) {
+    // SAFETY: The hooks are unregistered before the state goes, and registered after it has come.
+    let state = unsafe { state().unwrap_unchecked() };
+    if state.sessions.may_have(sk as usize) {
+        wanted(state, caller, redirect, registers);
+    }
+}
+
+/// The same, of a socket of which something may be known that has no session. The arguments have the
+/// same places, so that the callback moves none of them.
+///
+/// # Safety
+///
+/// As for [`toa_rust_getname_called`].
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_wanted(
+    _sk: *const sock,
+    caller: c_ulong,
+    redirect: *mut c_void,
+    registers: *mut c_void,
+) {
+    // SAFETY: As above.
+    let state = unsafe { state().unwrap_unchecked() };
+    wanted(state, caller, redirect, registers);
+}
+
+/// Programs are told, and the kernel itself is not.
+#[inline(always)]
+fn wanted(state: &State, caller: c_ulong, redirect: *mut c_void, registers: *mut c_void) {
+    if state.names.programs.has(caller as usize) {
+        // SAFETY: Both are the running callback's own.
+        unsafe { shim::toa_shim_getname_redirect(redirect, registers) };
+    } else {
+        wanted_by_other(state, caller, redirect, registers);
+    }
+}
+
+/// It was not seen before that this is a program.
+#[cold]
+#[inline(never)]
+fn wanted_by_other(state: &State, caller: c_ulong, redirect: *mut c_void, registers: *mut c_void) {
+    let names = &state.names;
+    if names.others.has(caller as usize) {
+        return;
+    }
+    let mut name = [0; NAME];
+    // The call itself is before the address that it returns to.
+    // SAFETY: `name` is that long. The kernel finds the name without a lock.
+    let len = unsafe { shim::toa_shim_symbol(caller.wrapping_sub(1), name.as_mut_ptr(), NAME) };
+    if name.get(..len).is_some_and(callers::asks_for_a_program) {
+        names.programs.add(caller as usize);
+        // SAFETY: Both are the running callback's own.
+        unsafe { shim::toa_shim_getname_redirect(redirect, registers) };
+        return;
+    }
+    names.others.add(caller as usize);
+    // SAFETY: As above.
+    unsafe { shim::toa_shim_getname_met(redirect, registers, caller) };
+}
+
+/// The kernel has told the name of an AF_INET socket's peer: the client's is put there instead, if
+/// this is the connection that has one.
+///
+/// # Safety
+///
+/// Called by our function in the place of `inet_getname`, with interrupts off, with its socket, that
+/// one's local port, and the `sockaddr_in` that the kernel's has filled.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_tell(
+    sk: *const sock,
+    local_port: u16,
+    name: *mut c_void,
+) {
+    // SAFETY: By this function's contract; a name is bytes.
+    unsafe { tell(sk, local_port, &mut *name.cast::<SockaddrIn>()) };
+}
+
+/// The same for an AF_INET6 socket.
+///
+/// # Safety
+///
+/// As for [`toa_rust_getname_tell`], of `inet6_getname` and a `sockaddr_in6`.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_tell6(
+    sk: *const sock,
+    local_port: u16,
+    name: *mut c_void,
+) {
+    // SAFETY: By this function's contract; a name is bytes.
+    unsafe { tell(sk, local_port, &mut *name.cast::<SockaddrIn6>()) };
+}
+
+/// # Safety
+///
+/// As for [`toa_rust_getname_tell`], with a name of this kind.
+#[inline(always)]
+unsafe fn tell(sk: *const sock, local_port: u16, name: &mut impl Name) {
+    // SAFETY: Who is here has come after the state, and is waited for before it goes.
+    let state = unsafe { state().unwrap_unchecked() };
+    // SAFETY: By this function's contract.
+    let off = unsafe { CalledOff::new() };
+    let port = local_port.to_ne_bytes();
+    if !state.names.scope.get(&off).covers(port) {
+        return;
+    }
+    match state.sessions.rename(&off, sk as usize, port, name) {
+        Named::Renamed => state.stats.count(sk, Counter::PeerTold),
+        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        // SAFETY: By this function's contract.
+        Named::Other => unsafe { tell_early(state, sk, name) },
+    }
+}
+
+/// No session has named the peer: it may be a Fast Open connection whose handshake is not complete.
+///
+/// # Safety
+///
+/// As for [`tell`].
+#[cold]
+#[inline(never)]
+unsafe fn tell_early(state: &State, sk: *const sock, name: &mut impl Name) {
+    // SAFETY: By this function's contract.
+    let off = unsafe { CalledOff::new() };
+    let socket = describe(sk);
+    if socket.tcp == 0 {
+        return;
+    }
+    let flow = &socket.flow;
+    let waiting = if u32::from(socket.state) == shim::TOA_TCP_SYN_RECV {
+        // SAFETY: It is a TCP socket, and whoever asks holds a reference.
+        unsafe { still_waiting(state, sk, &socket) }
+    } else {
+        None
+    };
+    let named = match waiting.and_then(|origin| origin.toa.client) {
+        Some(client) => name.rename(flow.peer_port, &flow.peer, &client.addr),
+        // The handshake may have been completed meanwhile.
+        None => state
+            .sessions
+            .rename(&off, sk as usize, flow.local_port, name),
+    };
+    match named {
+        Named::Renamed => state.stats.count(sk, Counter::PeerTold),
+        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        Named::Other => {}
+    }
+}
+
+/// The kernel has told the name of an AF_INET socket itself: the VIP is put there instead, if its
+/// connection has one.
+///
+/// # Safety
+///
+/// As for [`toa_rust_getname_tell`].
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_tell_local(
+    sk: *const sock,
+    local_port: u16,
+    name: *mut c_void,
+) {
+    // SAFETY: By this function's contract; a name is bytes.
+    unsafe { tell_local(sk, local_port, &mut *name.cast::<SockaddrIn>()) };
+}
+
+/// The same for an AF_INET6 socket.
+///
+/// # Safety
+///
+/// As for [`toa_rust_getname_tell6`].
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_tell6_local(
+    sk: *const sock,
+    local_port: u16,
+    name: *mut c_void,
+) {
+    // SAFETY: By this function's contract; a name is bytes.
+    unsafe { tell_local(sk, local_port, &mut *name.cast::<SockaddrIn6>()) };
+}
+
+/// A VIP without a port leaves the socket's.
+///
+/// # Safety
+///
+/// As for [`toa_rust_getname_tell`], with a name of this kind.
+unsafe fn tell_local(sk: *const sock, local_port: u16, name: &mut impl Name) {
+    // SAFETY: Who is here has come after the state, and is waited for before it goes.
+    let state = unsafe { state().unwrap_unchecked() };
+    // SAFETY: By this function's contract.
+    let off = unsafe { CalledOff::new() };
+    let scope = state.names.scope.get(&off);
+    if !scope.local || !scope.covers(local_port.to_ne_bytes()) {
+        return;
+    }
+    let socket = describe(sk);
+    if socket.tcp == 0 {
+        return;
+    }
+    let flow = &socket.flow;
+    let known = match state.sessions.find(sk as usize, flow) {
+        Found::Origin(origin) => Some(origin),
+        Found::Stale => None,
+        Found::Nothing => look_up_early(state, sk, &socket),
+    };
+    let Some(vip) = known.and_then(|origin| origin.toa.vip) else {
+        return;
+    };
+    let port = match vip.port {
+        [0, 0] => flow.local_port,
+        port => port,
+    };
+    match name.rename(flow.local_port, &flow.local, &Address { port, ..vip }) {
+        Named::Renamed => state.stats.count(sk, Counter::LocalTold),
+        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        Named::Other => {}
+    }
+}
