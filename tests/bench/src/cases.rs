@@ -44,6 +44,8 @@ pub(crate) struct Case {
     pub(crate) loaded: bool,
     /// Connections that live beside, each with a session where the module is loaded.
     pub(crate) live: usize,
+    /// What gives them one.
+    pub(crate) carrier: Carrier,
     /// The module's parameters.
     pub(crate) parameters: &'static str,
     /// What is counted.
@@ -67,6 +69,7 @@ impl Case {
             with: work,
             loaded: false,
             live: 0,
+            carrier: Carrier::Ack,
             parameters: "",
             unit: Unit::Instructions,
             limit: None,
@@ -88,6 +91,13 @@ impl Case {
 
     const fn live(mut self, live: usize) -> Self {
         self.live = live;
+        self
+    }
+
+    /// Beside connections that carried none.
+    const fn live_without(mut self, live: usize) -> Self {
+        self.live = live;
+        self.carrier = Carrier::None;
         self
     }
 
@@ -214,6 +224,27 @@ pub(crate) const CASES: &[Case] = &[
     )
     .against_loaded(|node| node.asked(Ask::Abi))
     .live(100),
+    Case::new("peer-off", "getpeername with an address", |node| {
+        node.asked(Ask::Peer)
+    })
+    .live(10)
+    .limit(Limit::Added(0.0)),
+    Case::new(
+        "peer-none",
+        "getpeername without an address, transparent=1",
+        |node| node.asked(Ask::Peer),
+    )
+    .live_without(10)
+    .parameters("transparent=1")
+    .limit(Limit::Added(60.0)),
+    Case::new(
+        "peer-told",
+        "getpeername with an address, transparent=1",
+        |node| node.asked(Ask::Peer),
+    )
+    .live(10)
+    .parameters("transparent=1")
+    .limit(Limit::Added(200.0)),
     Case::new(
         "none-v4-many",
         "connection without TOA, 100,000 live",

@@ -10,7 +10,7 @@ use toa_vm_tests::module;
 
 use crate::cases::Case;
 use crate::counter;
-use crate::node::{Carrier, Family, Node};
+use crate::node::{Family, Node};
 use crate::report::{Counted, Figure, number};
 
 /// What a machine does after its boot, 7.x for minutes, is over by then. It idles, which costs no
@@ -41,7 +41,8 @@ pub(crate) fn cases(cases: &[&Case], rounds: usize) -> Result<Vec<Counted>> {
     thread::sleep(AFTER_BOOT);
     let mut node = Node::new()?;
     let together = |one: &&Case, next: &&Case| {
-        one.is_slow() && (one.live, one.parameters) == (next.live, next.parameters)
+        one.is_slow()
+            && (one.live, one.carrier, one.parameters) == (next.live, next.carrier, next.parameters)
     };
     let mut counted = Vec::new();
     for group in cases.chunk_by(together) {
@@ -94,7 +95,7 @@ fn phase(
     // Loading leaves work behind too.
     thread::sleep(Duration::from_secs(10));
     shrink_slabs()?;
-    node.live(Family::V4, Carrier::Ack, group[0].live)?;
+    node.live(Family::V4, group[0].carrier, group[0].live)?;
     for (case, counts) in group.iter().zip(counts) {
         let mut count = |work: fn(&mut Node) -> Result<f64>| {
             work(node).with_context(|| format!("case {}", case.name))
