@@ -43,3 +43,27 @@ need_packages() {
 apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@" </dev/null
 }
+
+# need_nginx: Debian's nginx, for tests; its folder is in $nginx_folder then. It is unpacked and
+# not installed, since installing it starts a server on this machine.
+need_nginx() {
+    local place=$TOA_CACHE/tools/nginx new depends
+    nginx_folder=$place/usr/sbin
+    [ ! -x "$nginx_folder/nginx" ] || return 0
+    mkdir -p "${place%/*}"
+    new=$(mktemp -d "$TOA_CACHE/tools/nginx.XXXXXX")
+    (
+        cd "$new"
+        apt_download nginx || { logged apt-update apt-get update && logged nginx-download apt_download nginx; }
+    ) >/dev/null || die "nginx could not be had; see above"
+    dpkg-deb --extract "$new"/nginx_*.deb "$new"
+    mapfile -t depends < <(dpkg-deb --field "$new"/nginx_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ ]*\).*/\1/p')
+    need_packages "${depends[@]}"
+    rm -rf "$new"/nginx_*.deb "$place"
+    mv "$new" "$place"
+}
+
+# As root, since _apt may not write to the cache.
+apt_download() {
+    apt-get -o APT::Sandbox::User=root download "$@"
+}

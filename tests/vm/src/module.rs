@@ -240,20 +240,32 @@ pub fn references() -> u32 {
 /// Where the kernel's lists cannot be read.
 #[must_use]
 pub fn hooked() -> Vec<String> {
+    hooked_of(&[
+        "tcp_conn_request",
+        "tcp_child_process",
+        "tcp_disconnect",
+        "tcp_check_req",
+        "tcp_rcv_established",
+        "inet_getname",
+        "inet6_getname",
+    ])
+}
+
+/// Those of these functions that something watches, or has taken over.
+///
+/// # Panics
+///
+/// Where the kernel's lists cannot be read.
+#[must_use]
+pub fn hooked_of(functions: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for list in [
         "/sys/kernel/tracing/enabled_functions",
         "/sys/kernel/debug/kprobes/list",
     ] {
         let text = fs::read_to_string(list).unwrap_or_else(|error| panic!("{list}: {error}"));
-        for function in [
-            "tcp_conn_request",
-            "tcp_child_process",
-            "tcp_disconnect",
-            "tcp_check_req",
-            "tcp_rcv_established",
-        ] {
-            let names = |line: &str| line.split([' ', '\t', '+']).any(|word| word == function);
+        for function in functions {
+            let names = |line: &str| line.split([' ', '\t', '+']).any(|word| word == *function);
             if text.lines().any(names) {
                 found.push(format!("{function} in {list}"));
             }

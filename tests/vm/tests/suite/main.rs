@@ -24,5 +24,6 @@ mod servers;
 mod sockets;
 mod stats;
 mod table;
+mod transparent;
 mod trust;
 mod vtoa;

@@ -419,7 +419,7 @@ fn unloading_while_tasks_ask_without_pause() {
 }
 
 /// userfaultfd(2): a page whose first touch waits for the test.
-mod sleepy {
+pub(super) mod sleepy {
     use super::*;
 
     const UFFD_API: u64 = 0xaa;
@@ -460,7 +460,7 @@ mod sleepy {
     }
 
     /// A page that nobody has touched yet.
-    pub(super) struct Page {
+    pub(crate) struct Page {
         uffd: OwnedFd,
         address: *mut libc::c_void,
         len: usize,
@@ -470,7 +470,7 @@ mod sleepy {
     unsafe impl Sync for Page {}
 
     impl Page {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             // SAFETY: No memory is involved.
             let uffd =
                 unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | libc::O_NONBLOCK) };
@@ -515,12 +515,12 @@ mod sleepy {
             }
         }
 
-        pub(super) fn address(&self) -> *mut libc::c_void {
+        pub(crate) fn address(&self) -> *mut libc::c_void {
             self.address
         }
 
         /// Waits until somebody sleeps on the page; dropping what it returns wakes them.
-        pub(super) fn wait_for_sleeper(&self) -> Sleeper<'_> {
+        pub(crate) fn wait_for_sleeper(&self) -> Sleeper<'_> {
             let sleeper = Sleeper(self);
             assert!(
                 wait_readable(&self.uffd, PATIENCE),
@@ -534,7 +534,7 @@ mod sleepy {
             sleeper
         }
 
-        pub(super) fn byte(&self, at: usize) -> u8 {
+        pub(crate) fn byte(&self, at: usize) -> u8 {
             assert!(at < self.len);
             let byte = self.address.cast::<u8>().wrapping_add(at);
             // SAFETY: Within the mapping, which was filled by now.
@@ -543,7 +543,7 @@ mod sleepy {
     }
 
     /// Somebody who sleeps on a page.
-    pub(super) struct Sleeper<'a>(&'a Page);
+    pub(crate) struct Sleeper<'a>(&'a Page);
 
     impl Drop for Sleeper<'_> {
         fn drop(&mut self) {
