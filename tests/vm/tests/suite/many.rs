@@ -12,7 +12,7 @@ use toa_vm_tests::node::{self, slabs, usual_or_long};
 use toa_vm_tests::{Conn, World, module, sessions, settle};
 
 /// By how many bytes the slabs differ from run to run, by what the kernel keeps of other objects.
-const KEPT: i64 = 128 * 1024;
+const KEPT: i64 = 512 * 1024;
 
 /// The `n`-th client's own address.
 fn client(n: u32) -> SocketAddr {
