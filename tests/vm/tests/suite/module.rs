@@ -854,9 +854,9 @@ fn loaded_and_unloaded_under_load_and_so_original_dst_and_iptables_never_notice(
                 "{rate:.0} connections a second"
             );
             // A table that each round left behind would be 10 MB after 20, and half a gigabyte after
-            // a thousand.
+            // a thousand. Sanitizers keep records of what is freed, and take it out of use for a while.
             assert!(
-                free_after + 8_000 > free,
+                node::counts_its_memory() || free_after + 8_000 > free,
                 "from {free} kB to {free_after} kB"
             );
         });

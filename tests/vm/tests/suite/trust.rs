@@ -307,7 +307,7 @@ fn a_bad_list_is_einval_with_a_line_that_names_the_entry_and_leaves_nothing() {
 #[test]
 fn a_flood_of_forged_syns_is_counted_and_takes_no_place() {
     World::run(|world| {
-        const SYNS: u32 = 20_000;
+        const SYNS: u32 = 5_000;
         let listener = world.listen(Family::V4);
         let to = SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
         let client = original(Family::V4, 7, 7);
@@ -337,6 +337,7 @@ fn a_flood_of_forged_syns_is_counted_and_takes_no_place() {
 fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
     World::run(|world| {
         const WAITING: u16 = 50;
+        const FLOOD: u32 = 20_000;
         let listener = world.listen(Family::V4);
         let waiting: Vec<(Client, SocketAddr)> = (0..WAITING)
             .map(|n| {
@@ -351,8 +352,8 @@ fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
         World::beside(|other| {
             let listener = other.listen(Family::V4);
             let to = SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
-            // Several times as many as the table has places.
-            for n in 0..40_000 {
+            // Twice as many as the table has places, before those who wait are forgotten.
+            for n in 0..FLOOD {
                 let from = SocketAddr::from((Ipv4Addr::from(0x0a80_0000 + n), 1024));
                 let mut syn = Client::new(other.link(), from, to).segment(Flags::SYN);
                 syn.seq = n.wrapping_mul(0x9e37_79b1);
@@ -361,7 +362,7 @@ fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
             }
         });
         let counted = Stats::read().since(&before);
-        assert!(counted.get("syn_table_full") > 30_000, "{counted:?}");
+        assert!(counted.get("syn_table_full") > 10_000, "{counted:?}");
         for (mut end, client) in waiting {
             end.ack(&[]).unwrap();
             let conn = Conn::accepted(end, &listener);
