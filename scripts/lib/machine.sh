@@ -294,13 +294,19 @@ machine_read_console() {
 }
 
 # machine_judge_race: KCSAN has reported a race, whole. The kernel has many of its own; it is a fault if
-# the module stands in one of the stacks.
+# the module stands in one of the stacks, but for what an interrupt happened to come upon.
 machine_judge_race() {
-    if [[ "${machine_race[*]}" == *'[toa]'* ]]; then
-        machine_report=("${machine_race[@]}")
-    else
-        machine_races=$((machine_races + 1))
-    fi
+    local line interrupted=no
+    for line in "${machine_race[@]}"; do
+        case $line in
+            *' to 0x'*' by '*) interrupted=no ;;
+            *' asm_sysvec_'* | *' asm_common_interrupt+'*) interrupted=yes ;;
+            *'[toa]'*)
+                [ "$interrupted" = yes ] || machine_report=("${machine_race[@]}")
+                ;;
+        esac
+    done
+    [ ${#machine_report[@]} -gt 0 ] || machine_races=$((machine_races + 1))
     machine_race=()
 }
 
