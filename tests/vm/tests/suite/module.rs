@@ -795,7 +795,13 @@ fn loaded_and_unloaded_under_load_and_so_original_dst_and_iptables_never_notice(
     const CONNECTIONS: usize = 100;
     /// So many of them are told their address.
     const TOLD: usize = 30;
-    const MODES: [&str; 3] = ["hook=auto", "hook=ftrace", "hook=kprobe"];
+    const MODES: [&str; 5] = [
+        "hook=auto",
+        "hook=ftrace",
+        "hook=kprobe",
+        "hook=ftrace first_data=1",
+        "hook=kprobe first_data=1",
+    ];
     /// So many come and go in a second, at least, all the while that it takes.
     const RATE: f64 = 100.0;
     /// The kernel's own caches have grown by then.

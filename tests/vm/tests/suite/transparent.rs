@@ -20,7 +20,7 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use toa_cli::client::Client;
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
-use toa_vm_tests::node::{self, PATIENCE};
+use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
 use crate::module::sleepy;
@@ -503,18 +503,17 @@ impl Drop for StopAtEnd<'_> {
 /// or the wire's, and nothing of the module is left when it is gone.
 #[test]
 fn loaded_and_unloaded_while_tasks_accept_and_ask_without_pause() {
-    const TIMES: usize = 5;
     const ASKING: usize = 3;
+    let times = usual_or_long(5, 1_000);
     World::beside(|world| {
         let client = original(Family::V4, 7, 7);
         let option = toa(200, client);
         let listener = world.listen(Family::V4);
-        let held = Client::new(
+        let mut held = Client::new(
             world.link(),
             world.fresh_peer(Family::V4),
             listener.local_addr().unwrap(),
         );
-        let mut held = held;
         held.patience = PATIENCE;
         let _unloaded = module::Unloaded::now();
         module::load("transparent=1").unwrap();
@@ -551,7 +550,7 @@ fn loaded_and_unloaded_while_tasks_accept_and_ask_without_pause() {
             });
             let now = |count: &AtomicUsize| count.load(Ordering::Relaxed);
             node::wait_until("answers about the first connection", || now(&told) > 100);
-            for _ in 0..TIMES {
+            for _ in 0..times {
                 module::unload_patiently();
                 module::assert_nothing_left();
                 let (before, accepted) = (now(&asked), now(&taken));
