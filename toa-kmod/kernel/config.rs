@@ -126,10 +126,10 @@ impl Configs {
     /// # Safety
     ///
     /// Only one at a time calls this.
-    pub(super) unsafe fn change(
+    pub(super) unsafe fn change<E>(
         &self,
-        change: impl FnOnce(&Config) -> Result<Option<Prepared>>,
-    ) -> Result {
+        change: impl FnOnce(&Config) -> Result<Option<Prepared>, E>,
+    ) -> Result<(), E> {
         // SAFETY: It stays until somebody replaces it, which nobody else does meanwhile.
         let alone = unsafe { Alone::new() };
         let Some(Prepared(next)) = change(self.0.get(&alone))? else {

@@ -12,7 +12,7 @@ use super::errno::{Error, Result};
 use super::guard::RcuReader;
 use super::session::Cursor;
 use super::shim::{self, genl_info, netlink_callback, sk_buff};
-use super::{layouts, state, State};
+use super::{layouts, state, transparent, State};
 use crate::pure::netlink::{self, prefix_value, Change};
 use crate::pure::uapi_netlink as uapi;
 
@@ -42,7 +42,7 @@ unsafe extern "C" fn toa_rust_netlink_set(
         // SAFETY: Operations come one at a time.
         Ok(change) => match unsafe { set(state, area, &change) } {
             Ok(()) => return 0,
-            Err(error) => (error, ptr::null(), reason(error)),
+            Err(Failed { error, why }) => (error, ptr::null(), why),
         },
         Err(bad) => (Error::EINVAL, attributes.wrapping_add(bad.at), bad.why),
     };
@@ -53,26 +53,60 @@ unsafe extern "C" fn toa_rust_netlink_set(
 }
 
 /// Why nothing was set, though the request was right.
-fn reason(error: Error) -> &'static CStr {
-    match error {
-        Error::ESTALE => c"the configuration has changed since it was read",
-        Error::ENOMEM => c"there is no memory for it",
-        _ => c"first data cannot be read: the kernel log says why",
+struct Failed {
+    error: Error,
+    why: &'static CStr,
+}
+
+impl Failed {
+    /// Memory is what all want.
+    fn new(error: Error, why: &'static CStr) -> Self {
+        match error {
+            Error::ENOMEM => error.into(),
+            _ => Self { error, why },
+        }
+    }
+
+    fn of_first_data(error: Error) -> Self {
+        Self::new(error, c"first data cannot be read: the kernel log says why")
+    }
+
+    fn of_transparent(error: Error) -> Self {
+        let why = match error {
+            Error::EBUSY => {
+                c"accept and getpeername cannot tell the client: another has their functions (a livepatch, a \
+                  BPF program), or ftrace is switched off; the kernel log says which"
+            }
+            _ => c"accept and getpeername cannot tell the client: the kernel log says why",
+        };
+        Self::new(error, why)
+    }
+}
+
+/// What needs nothing but memory has failed.
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let why = c"there is no memory for it";
+        Self { error, why }
     }
 }
 
 /// Does what is asked for, or nothing.
 ///
+/// Two modes may fail to be switched on, each of which wants functions of the kernel's. What the one
+/// wants is had first, without effect; then the other is switched; and what is left cannot fail.
+///
 /// # Safety
 ///
 /// Only one at a time calls this. `area` is what `change` was read from. May sleep.
-unsafe fn set(state: &State, area: &[u8], change: &Change) -> Result {
+unsafe fn set(state: &State, area: &[u8], change: &Change<'_>) -> Result<(), Failed> {
     let make = |present: &Config| {
         if change
             .generation
             .is_some_and(|asked| asked != present.generation)
         {
-            return Err(Error::ESTALE);
+            let why = c"the configuration has changed since it was read";
+            return Err(Failed::new(Error::ESTALE, why));
         }
         if change.is_empty() {
             return Ok(None);
@@ -83,9 +117,16 @@ unsafe fn set(state: &State, area: &[u8], change: &Change) -> Result {
             state.stats.begin(next.layouts.epoch);
         }
         let next = Prepared::new(next)?;
+        let transparent = match change.transparent {
+            wish if wish.is_empty() => None,
+            wish => Some(transparent::prepare(wish).map_err(Failed::of_transparent)?),
+        };
         // The last that can fail.
         if let Some(on) = change.first_data {
-            state.first_data.switch(on)?;
+            state.first_data.switch(on).map_err(Failed::of_first_data)?;
+        }
+        if let Some(transparent) = transparent {
+            transparent.put_in_force();
         }
         Ok(Some(next))
     };
@@ -206,10 +247,14 @@ fn config(state: &State, dump: &Dump, [done, _]: &mut [c_ulong; 2]) {
     if *done == 0 {
         let layouts = layouts::show(&config.layouts.table);
         let first_data = u8::from(state.first_data.is_on());
+        let names = state.names.in_force(&rcu);
         let put = dump.message(|message| {
             message.bytes(uapi::TOA_A_GENERATION, &config.generation.to_ne_bytes())
                 && message.bytes(uapi::TOA_A_LAYOUTS, layouts.as_bytes())
                 && message.bytes(uapi::TOA_A_FIRST_DATA, &[first_data])
+                && message.bytes(uapi::TOA_A_TRANSPARENT, &[names.on.into()])
+                && message.bytes(uapi::TOA_A_TRANSPARENT_LOCAL, &[names.local.into()])
+                && message.bytes(uapi::TOA_A_TRANSPARENT_PORTS, &names.list)
         });
         if !put {
             return;

@@ -8,9 +8,10 @@
 //! the client's address where that has put the peer's. `getsockname` comes the same way, and may be
 //! told the VIP.
 //!
-//! The mode is switched at run time by [`switch`], one change after another. What tells names works by
-//! the [`Scope`] in force, of which there is one at any moment, so a change is there for all sockets
-//! at once: the functions are taken over before a scope wants them, and let go after.
+//! The mode is switched at run time, one change after another: what can fail by [`prepare`], the rest by
+//! [`Prepared::put_in_force`]. What tells names works by the [`Scope`] in force, of which there is one at
+//! any moment, so a change is there for all sockets at once: the functions are taken over before a scope
+//! wants them, and let go after.
 
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_ulong, c_void};
@@ -31,9 +32,11 @@ use crate::backend::{self, Box, BoxedArray};
 use crate::pure::answer::{Name, Named, SockaddrIn, SockaddrIn6};
 use crate::pure::callers;
 use crate::pure::layout::Address;
+use crate::pure::netlink::Transparent;
 use crate::pure::ports;
 use crate::pure::text::Text;
-use crate::shared::current::Current;
+use crate::pure::uapi_netlink::TOA_PORTS_MAX;
+use crate::shared::current::{Current, Reader};
 use crate::shared::seen::Seen;
 
 /// More than there are places in a kernel that ask on behalf of programs: three or four.
@@ -48,17 +51,17 @@ const WORDS: usize = (1 << 16) / u64::BITS as usize;
 type Ports = BoxedArray<u64, WORDS>;
 
 /// The longest list of ports.
-const LIST: usize = 1024;
+const LIST: usize = TOA_PORTS_MAX as usize;
 
 /// Who is told what.
-struct Scope {
-    on: bool,
+pub(super) struct Scope {
+    pub(super) on: bool,
     /// Whether `getsockname` tells the VIP.
-    local: bool,
+    pub(super) local: bool,
     /// The ports of the servers that are told; none: all of them.
     ports: Option<Ports>,
     /// The same as a text.
-    list: Slice<u8>,
+    pub(super) list: Slice<u8>,
 }
 
 impl Scope {
@@ -128,7 +131,7 @@ pub(super) struct Names {
 impl Names {
     /// The mode is off.
     pub(super) fn new() -> Result<Self> {
-        let scope = publishable(Scope::new(false, false, b"")?)?;
+        let scope = to_raw(backend::new_box(Scope::new(false, false, b"")?)?);
         Ok(Self {
             programs: Seen::new(),
             others: Seen::new(),
@@ -137,17 +140,23 @@ impl Names {
         })
     }
 
-    /// Puts `next` in the place of the scope in force. May sleep.
-    fn put_in_force(&self, next: Scope) -> Result {
+    /// The one that names are told by.
+    pub(super) fn in_force<'a>(&self, reader: &'a impl Reader) -> &'a Scope {
+        self.scope.get(reader)
+    }
+
+    /// Puts `next` in the place of the scope in force. Names are told with interrupts off, so nobody is
+    /// told by the old one when this returns, also who sleeps in a function of ours until then. May
+    /// sleep, but not for those.
+    fn put_in_force(&self, next: Box<Scope>) {
         let local = next.local;
-        let old = self.scope.replace(publishable(next)?);
+        let old = self.scope.replace(to_raw(next));
         // SAFETY: No preconditions.
         unsafe { shim::toa_shim_getname_local(u8::from(local)) };
         // SAFETY: The caller may sleep.
         unsafe { shim::toa_shim_rcu_wait() };
         // SAFETY: It came from a `Box`, and whoever has read it has been waited for.
         drop(unsafe { Box::from_raw(old.as_ptr()) });
-        Ok(())
     }
 }
 
@@ -159,10 +168,9 @@ impl Drop for Names {
     }
 }
 
-fn publishable(scope: Scope) -> Result<NonNull<Scope>> {
-    let scope = Box::into_raw(backend::new_box(scope)?);
+fn to_raw(scope: Box<Scope>) -> NonNull<Scope> {
     // SAFETY: A `Box` is never null.
-    Ok(unsafe { NonNull::new_unchecked(scope) })
+    unsafe { NonNull::new_unchecked(Box::into_raw(scope)) }
 }
 
 /// A kernel function with ours in its place.
@@ -207,13 +215,13 @@ fn name(which: u32) -> &'static str {
     }
 }
 
-/// Dropped after the [`Redirect`]s: waits until no task is between ftrace and the end of a function
-/// of ours in the kernel's place, however long it sleeps there.
+/// There have been [`Redirect`]s. Dropped after the last: waits until no task is between ftrace and the
+/// end of a function of ours in the kernel's place, however long it sleeps there.
 struct Quiesce;
 
 impl Drop for Quiesce {
     fn drop(&mut self) {
-        // SAFETY: Whoever switches may sleep.
+        // SAFETY: Whoever takes the module down may sleep.
         unsafe { shim::toa_shim_getname_quiesce() };
     }
 }
@@ -222,7 +230,6 @@ impl Drop for Quiesce {
 struct Redirects {
     _inet6: Redirect,
     _inet: Redirect,
-    _quiet: Quiesce,
 }
 
 impl Redirects {
@@ -237,13 +244,11 @@ impl Redirects {
             backend::log_error("parameter transparent", why, 0);
             return Err(Error::EOPNOTSUPP);
         }
-        let quiet = Quiesce;
         let inet = Redirect::register(shim::TOA_GETNAME_INET)?;
         let inet6 = Redirect::register(shim::TOA_GETNAME_INET6)?;
         Ok(Self {
             _inet6: inet6,
             _inet: inet,
-            _quiet: quiet,
         })
     }
 }
@@ -267,61 +272,51 @@ struct Switch {
     list: [u8; LIST],
     len: usize,
     redirects: Option<Redirects>,
+    /// Switching off does not wait for who sleeps in a function of ours. Whoever switches may hold what
+    /// others want, such as the mutex of all generic netlink, and any user's task may sleep there.
+    quiet: Option<Quiesce>,
 }
 
-/// What is to be another than it is.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Change<'a> {
-    /// Whether `accept` and `getpeername` tell the client.
-    pub(super) on: Option<bool>,
-    /// Whether `getsockname` tells the VIP, while the mode is on.
-    pub(super) local: Option<bool>,
-    /// The servers' ports to which the mode is limited, with commas between them; empty: all.
-    pub(super) ports: Option<&'a [u8]>,
+/// All that serving a change can fail for the want of.
+struct Ready<'a> {
+    state: &'a State,
+    scope: Box<Scope>,
+    /// Where the mode is to be on, and was off.
+    fresh: Option<Redirects>,
 }
 
 impl Switch {
-    /// Makes it so, on the ports of `list`, or of the list that there is. Nothing has changed where it
-    /// fails.
-    fn serve(&mut self, on: bool, local: bool, list: Option<&[u8]>) -> Result {
+    /// Gets what is wanted for it to be so, on the ports of `list`, or of the list that there is. Nothing
+    /// has changed by that.
+    fn prepare<'a>(&mut self, on: bool, local: bool, list: Option<&[u8]>) -> Result<Ready<'a>> {
         // SAFETY: `Served` has been made, or is being made, and both come after the state; `Gone` is set
         // before the state goes.
         let Some(state) = (unsafe { state() }) else {
             return Err(Error::ENODEV);
         };
         let list = list.unwrap_or(self.list.get(..self.len).unwrap_or(&[]));
-        let scope = Scope::new(on, local, list)?;
+        let scope = backend::new_box(Scope::new(on, local, list)?)?;
         let fresh = match self.redirects {
-            None if on => Some(Redirects::register()?),
+            None if on => {
+                self.quiet.get_or_insert_with(|| Quiesce);
+                Some(Redirects::register()?)
+            }
             _ => None,
         };
-        state.names.put_in_force(scope)?;
-        if fresh.is_some() || !on {
-            self.redirects = fresh;
-        }
-        Ok(())
+        Ok(Ready {
+            state,
+            scope,
+            fresh,
+        })
     }
 
-    fn change(&mut self, change: &Change<'_>) -> Result {
-        let on = change.on.unwrap_or(self.on);
-        let local = change.local.unwrap_or(self.local);
-        if change.ports.is_some_and(|ports| ports.len() > LIST) {
-            return Err(Error::ENOSPC);
+    /// Makes it so.
+    fn serve(&mut self, ready: Ready<'_>) {
+        let on = ready.scope.on;
+        ready.state.names.put_in_force(ready.scope);
+        if ready.fresh.is_some() || !on {
+            self.redirects = ready.fresh;
         }
-        match self.phase {
-            Phase::Loading => {}
-            Phase::Up => self.serve(on, local, change.ports)?,
-            Phase::Gone => return Err(Error::ENODEV),
-        }
-        self.on = on;
-        self.local = local;
-        if let Some(ports) = change.ports {
-            for (to, from) in self.list.iter_mut().zip(ports) {
-                *to = *from;
-            }
-            self.len = ports.len();
-        }
-        Ok(())
     }
 }
 
@@ -338,6 +333,7 @@ static SWITCH: Guarded = Guarded(UnsafeCell::new(Switch {
     list: [0; LIST],
     len: 0,
     redirects: None,
+    quiet: None,
 }));
 
 /// The mutex, held.
@@ -375,16 +371,60 @@ impl Drop for Held {
     }
 }
 
-/// Changes the mode, all at once or not at all. Returns when nobody is told by the old one any more; for
-/// that it waits for tasks that sleep inside. Before the module is up, a change is noted alone.
+/// A change that cannot fail any more, and has not been made. Nobody else makes one while this lives;
+/// where it is dropped, all is as it was.
+pub(super) struct Prepared<'a> {
+    /// Nothing while the module is not up: then a change is noted alone.
+    ready: Option<Ready<'a>>,
+    wish: Transparent<'a>,
+    /// The last: what has been taken over for the change is let go under the mutex.
+    held: Held,
+}
+
+/// Gets all that a change of the mode wants. May sleep.
 ///
 /// # Errors
 ///
 /// `EINVAL` for a bad list, `ENOSPC` for one too long, `EBUSY` where another owns the functions,
 /// `EOPNOTSUPP` where the kernel cannot do it, `ENOMEM`, and `ENODEV` where the module is on its way
 /// out. The kernel log says why.
-pub(super) fn switch(change: &Change<'_>) -> Result {
-    Held::new().change(change)
+pub(super) fn prepare(wish: Transparent<'_>) -> Result<Prepared<'_>> {
+    let mut held = Held::new();
+    if wish.ports.is_some_and(|ports| ports.len() > LIST) {
+        return Err(Error::ENOSPC);
+    }
+    let ready = match held.phase {
+        Phase::Loading => None,
+        Phase::Up => {
+            let on = wish.on.unwrap_or(held.on);
+            let local = wish.local.unwrap_or(held.local);
+            Some(held.prepare(on, local, wish.ports)?)
+        }
+        Phase::Gone => return Err(Error::ENODEV),
+    };
+    Ok(Prepared { ready, wish, held })
+}
+
+impl Prepared<'_> {
+    /// Makes the change. When this returns, nobody is told by the old one any more. May sleep.
+    pub(super) fn put_in_force(self) {
+        let Self {
+            ready,
+            wish,
+            mut held,
+        } = self;
+        if let Some(ready) = ready {
+            held.serve(ready);
+        }
+        held.on = wish.on.unwrap_or(held.on);
+        held.local = wish.local.unwrap_or(held.local);
+        if let Some(ports) = wish.ports {
+            for (to, from) in held.list.iter_mut().zip(ports) {
+                *to = *from;
+            }
+            held.len = ports.len();
+        }
+    }
 }
 
 /// The mode, served as the parameters have it, and to be switched, for as long as this lives.
@@ -393,13 +433,17 @@ pub(super) struct Served(());
 impl Served {
     /// # Errors
     ///
-    /// As [`switch`].
+    /// As [`prepare`].
     pub(super) fn register() -> Result<Self> {
+        // Also where this fails, somebody may be in a function of ours, and is waited for.
+        let served = Self(());
         let mut switch = Held::new();
         let (on, local) = (switch.on, switch.local);
-        switch.serve(on, local, None)?;
+        let ready = switch.prepare(on, local, None)?;
+        switch.serve(ready);
         switch.phase = Phase::Up;
-        Ok(Self(()))
+        drop(switch);
+        Ok(served)
     }
 }
 
@@ -408,8 +452,11 @@ impl Drop for Served {
         let mut switch = Held::new();
         switch.phase = Phase::Gone;
         // Where there is no memory to say so first, the mode ends with its redirects.
-        let _ = switch.serve(false, false, None);
+        if let Ok(off) = switch.prepare(false, false, Some(&[])) {
+            switch.serve(off);
+        }
         switch.redirects = None;
+        switch.quiet = None;
     }
 }
 
@@ -433,14 +480,17 @@ impl Value<'_> {
 
 /// Who may load modules has set parameters before the module is up; then, the node's network is the
 /// matter of who has CAP_NET_ADMIN, whoever may write to the file.
-fn set(change: &Change<'_>) -> c_int {
+fn set(wish: Transparent<'_>) -> c_int {
     let up = Held::new().phase == Phase::Up;
     // SAFETY: No preconditions.
     if up && unsafe { shim::toa_shim_net_admin() } == 0 {
         return Error::EPERM.to_errno();
     }
-    match switch(change) {
-        Ok(()) => 0,
+    match prepare(wish) {
+        Ok(change) => {
+            change.put_in_force();
+            0
+        }
         Err(error) => error.to_errno(),
     }
 }
@@ -453,14 +503,14 @@ fn set(change: &Change<'_>) -> c_int {
 #[no_mangle]
 pub(super) unsafe extern "C" fn toa_rust_switch_set(which: u32, value: u8) -> c_int {
     let value = Some(value != 0);
-    set(&match which {
-        shim::TOA_SWITCH_LOCAL => Change {
+    set(match which {
+        shim::TOA_SWITCH_LOCAL => Transparent {
             local: value,
-            ..Change::default()
+            ..Transparent::default()
         },
-        _ => Change {
+        _ => Transparent {
             on: value,
-            ..Change::default()
+            ..Transparent::default()
         },
     })
 }
@@ -474,9 +524,9 @@ pub(super) unsafe extern "C" fn toa_rust_switch_set(which: u32, value: u8) -> c_
 pub(super) unsafe extern "C" fn toa_rust_switch_set_ports(list: *const u8, len: usize) -> c_int {
     // SAFETY: By this function's contract.
     let list = unsafe { slice::from_raw_parts(list, len) };
-    set(&Change {
+    set(Transparent {
         ports: Some(list),
-        ..Change::default()
+        ..Transparent::default()
     })
 }
 

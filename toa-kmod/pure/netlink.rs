@@ -5,6 +5,7 @@
 use core::ffi::CStr;
 
 use super::layout::Table;
+use super::ports;
 use super::profile::{self, Refused};
 use super::trust::{Prefix, Wrong};
 use super::uapi_netlink as uapi;
@@ -76,9 +77,27 @@ pub struct Bad {
     pub why: &'static CStr,
 }
 
+/// What of the mode `transparent` is to be another than it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transparent<'a> {
+    /// Whether `accept` and `getpeername` tell the client.
+    pub on: Option<bool>,
+    /// Whether `getsockname` tells the VIP, while the mode is on.
+    pub local: Option<bool>,
+    /// The servers' ports to which the mode is limited, with commas between them; empty: all.
+    pub ports: Option<&'a [u8]>,
+}
+
+impl Transparent<'_> {
+    /// Whether it stays as it is.
+    pub fn is_empty(&self) -> bool {
+        self.on.is_none() && self.local.is_none() && self.ports.is_none()
+    }
+}
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct Change<'a> {
     /// Only if this is the generation in force.
     pub generation: Option<u32>,
     /// The trusted sources become those of so many prefixes, which [`prefixes`] gives.
@@ -87,12 +106,17 @@ pub struct Change {
     pub layouts: Option<Table>,
     /// Whether first data are read.
     pub first_data: Option<bool>,
+    /// What becomes of the mode `transparent`.
+    pub transparent: Transparent<'a>,
 }
 
-impl Change {
+impl Change<'_> {
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
-        self.trusted.is_none() && self.layouts.is_none() && self.first_data.is_none()
+        self.trusted.is_none()
+            && self.layouts.is_none()
+            && self.first_data.is_none()
+            && self.transparent.is_empty()
     }
 }
 
@@ -109,7 +133,7 @@ fn once<T>(place: &mut Option<T>, value: T) -> Result<(), &'static CStr> {
 /// # Errors
 ///
 /// The first attribute that is wrong; then nothing of the request is to be done.
-pub fn read(area: &[u8]) -> Result<Change, Bad> {
+pub fn read(area: &[u8]) -> Result<Change<'_>, Bad> {
     let mut change = Change::default();
     let mut trust = None;
     let mut first = None;
@@ -134,15 +158,28 @@ pub fn read(area: &[u8]) -> Result<Change, Bad> {
             uapi::TOA_A_LAYOUTS => match layouts(value) {
                 Ok(table) => once(&mut change.layouts, table),
                 Err((place, why)) => {
-                    // What is blamed must lie in the message, and an empty entry may be at its end.
-                    let last = value.len().checked_sub(1);
-                    within = last.map_or(0, |last| HEADER.wrapping_add(place.min(last)));
+                    within = in_text(value, place);
                     Err(why)
                 }
             },
             uapi::TOA_A_FIRST_DATA => match value {
                 [on @ (0 | 1)] => once(&mut change.first_data, *on == 1),
                 _ => Err(c"first data are read (1) or not (0)"),
+            },
+            uapi::TOA_A_TRANSPARENT => match value {
+                [on @ (0 | 1)] => once(&mut change.transparent.on, *on == 1),
+                _ => Err(c"the mode is on (1) or off (0)"),
+            },
+            uapi::TOA_A_TRANSPARENT_LOCAL => match value {
+                [on @ (0 | 1)] => once(&mut change.transparent.local, *on == 1),
+                _ => Err(c"getsockname tells the VIP (1) or not (0)"),
+            },
+            uapi::TOA_A_TRANSPARENT_PORTS => match ports(value) {
+                Ok(list) => once(&mut change.transparent.ports, list),
+                Err((place, why)) => {
+                    within = in_text(value, place);
+                    Err(why)
+                }
             },
             _ => Err(c"an attribute that this module does not know, or cannot set"),
         };
@@ -168,10 +205,41 @@ pub fn read(area: &[u8]) -> Result<Change, Bad> {
     Ok(change)
 }
 
+/// Where in its attribute the place of a text is. What is blamed must lie in the message, and an empty
+/// entry may be at its end.
+fn in_text(text: &[u8], place: usize) -> usize {
+    let last = text.len().checked_sub(1);
+    last.map_or(0, |last| HEADER.wrapping_add(place.min(last)))
+}
+
+/// A text without the zero that C's strings end with.
+fn text(value: &[u8]) -> &[u8] {
+    value.strip_suffix(b"\0").unwrap_or(value)
+}
+
+/// Where in `text` a part of it begins.
+fn place(text: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize)
+}
+
+/// A list of ports; or where in its text it is wrong, and why.
+fn ports(value: &[u8]) -> Result<&[u8], (usize, &'static CStr)> {
+    let list = text(value);
+    if list.len() > uapi::TOA_PORTS_MAX as usize {
+        return Err((0, c"a text of more than 1024 bytes"));
+    }
+    match ports::parse(list, |_| ()) {
+        Ok(()) => Ok(list),
+        Err(entry) => Err((
+            place(list, entry),
+            c"not a port: a number from 1 to 65535, with commas between them, like 80,443",
+        )),
+    }
+}
+
 /// A set of layouts; or where in its text it is wrong, and why.
-fn layouts(text: &[u8]) -> Result<Table, (usize, &'static CStr)> {
-    // C's strings end so.
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
+fn layouts(value: &[u8]) -> Result<Table, (usize, &'static CStr)> {
+    let text = text(value);
     if text.len() > uapi::TOA_LAYOUTS_MAX as usize {
         return Err((0, c"a text of more than 1024 bytes"));
     }
@@ -191,9 +259,7 @@ fn layouts(text: &[u8]) -> Result<Table, (usize, &'static CStr)> {
             }
             Refused::TooMany(entry) => (entry, c"more than 16 entries"),
         };
-        // The entry is a part of the text.
-        let place = (entry.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-        (place, why)
+        (place(text, entry), why)
     })
 }
 

@@ -29,6 +29,9 @@ static const struct nla_policy policy[TOA_A_MAX + 1] = {
 	[TOA_A_PREFIX]		= { .type = NLA_BINARY, .len = sizeof(struct toa_prefix) },
 	[TOA_A_LAYOUTS]		= { .type = NLA_BINARY, .len = TOA_LAYOUTS_MAX },
 	[TOA_A_FIRST_DATA]	= { .type = NLA_U8 },
+	[TOA_A_TRANSPARENT]	= { .type = NLA_U8 },
+	[TOA_A_TRANSPARENT_LOCAL] = { .type = NLA_U8 },
+	[TOA_A_TRANSPARENT_PORTS] = { .type = NLA_BINARY, .len = TOA_PORTS_MAX },
 };
 
 static int set_config(struct sk_buff *skb, struct genl_info *info)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Requests by netlink: what they ask for, and what in them is to blame.
 
-use toa_kmod::pure::netlink::{prefix_value, prefixes, read, Change};
+use toa_kmod::pure::netlink::{prefix_value, prefixes, read, Change, Transparent};
 use toa_kmod::pure::profile;
 use toa_kmod::pure::uapi_netlink as uapi;
 
@@ -34,6 +34,18 @@ fn first_data(value: u8) -> Vec<u8> {
     attribute(uapi::TOA_A_FIRST_DATA, &[value])
 }
 
+fn transparent(value: u8) -> Vec<u8> {
+    attribute(uapi::TOA_A_TRANSPARENT, &[value])
+}
+
+fn local(value: u8) -> Vec<u8> {
+    attribute(uapi::TOA_A_TRANSPARENT_LOCAL, &[value])
+}
+
+fn ports(list: &[u8]) -> Vec<u8> {
+    attribute(uapi::TOA_A_TRANSPARENT_PORTS, list)
+}
+
 fn trust() -> Vec<u8> {
     attribute(uapi::TOA_A_TRUST, &[])
 }
@@ -49,6 +61,9 @@ fn what_is_asked_for() {
         layouts(b"dpvs\0"),
         prefix([192, 0, 2, 1], 32),
         first_data(1),
+        transparent(1),
+        local(0),
+        ports(b"80,443\0"),
     ]
     .concat();
     let change = read(&area).unwrap();
@@ -56,6 +71,12 @@ fn what_is_asked_for() {
     assert_eq!(change.trusted, Some(2));
     assert_eq!(change.layouts, profile::parse(b"dpvs").ok());
     assert_eq!(change.first_data, Some(true));
+    let wish = Transparent {
+        on: Some(true),
+        local: Some(false),
+        ports: Some(b"80,443"),
+    };
+    assert_eq!(change.transparent, wish);
     let values: Vec<Vec<u8>> = prefixes(&area)
         .map(|prefix| {
             let value = prefix_value(&prefix);
@@ -69,6 +90,39 @@ fn what_is_asked_for() {
     );
     // Nobody.
     assert_eq!(read(&trust()).unwrap().trusted, Some(0));
+    // Each of the mode's three is a change by itself, and all ports are one, too.
+    for (one, wish) in [
+        (
+            transparent(0),
+            Transparent {
+                on: Some(false),
+                ..Transparent::default()
+            },
+        ),
+        (
+            local(1),
+            Transparent {
+                local: Some(true),
+                ..Transparent::default()
+            },
+        ),
+        (
+            ports(b""),
+            Transparent {
+                ports: Some(b""),
+                ..Transparent::default()
+            },
+        ),
+    ] {
+        let change = read(&one).unwrap();
+        assert!(!change.is_empty());
+        assert_eq!(change.transparent, wish);
+    }
+    let list = longest(0);
+    for behind in [&b""[..], b"\0"] {
+        let area = ports(&[&list, behind].concat());
+        assert_eq!(read(&area).unwrap().transparent.ports, Some(&list[..]));
+    }
 }
 
 #[test]
@@ -98,6 +152,28 @@ fn the_attribute_to_blame() {
             "reserved bytes",
         ),
         (first_data(2), 0, "read (1) or not (0)"),
+        (transparent(2), 0, "on (1) or off (0)"),
+        (
+            attribute(uapi::TOA_A_TRANSPARENT, &[1, 0, 0, 0]),
+            0,
+            "on (1) or off (0)",
+        ),
+        (local(2), 0, "tells the VIP (1) or not (0)"),
+        (
+            attribute(uapi::TOA_A_TRANSPARENT_LOCAL, &[]),
+            0,
+            "tells the VIP (1) or not (0)",
+        ),
+        (ports(b"http"), 4, "not a port"),
+        (ports(b"80,0"), 4 + 3, "not a port"),
+        (ports(b"80,65536,443"), 4 + 3, "not a port"),
+        (ports(b"80,,443"), 4 + 3, "not a port"),
+        (ports(b"80, 443"), 4 + 3, "not a port"),
+        (ports(b"80,443\n"), 4 + 3, "not a port"),
+        // An empty entry, at the end: the comma before it is blamed.
+        (ports(b"80,"), 4 + 2, "not a port"),
+        (ports(b","), 4, "not a port"),
+        (ports(&longest(1)), 4, "1024"),
         (attribute(uapi::TOA_A_SESSION, &[]), 0, "does not know"),
         (attribute(77, &[]), 0, "does not know"),
         (layouts(b""), 0, "empty"),
@@ -126,8 +202,17 @@ fn the_attribute_to_blame() {
         assert_eq!(refused.at, good.len() + within, "{why}");
         assert!(why.contains(says), "{says}: {why}");
     }
-    let twice = [layouts(b"dpvs"), layouts(b"dpvs")].concat();
-    assert_eq!(read(&twice).unwrap_err().at, layouts(b"dpvs").len());
+    for one in [
+        layouts(b"dpvs"),
+        transparent(1),
+        local(0),
+        ports(b"80"),
+        ports(b""),
+    ] {
+        let refused = read(&[&one[..], &one].concat()).unwrap_err();
+        assert_eq!(refused.at, one.len());
+        assert!(refused.why.to_str().unwrap().contains("twice"));
+    }
     let stray = [generation(1), prefix([10, 0, 0, 0], 8)].concat();
     assert_eq!(read(&stray).unwrap_err().at, generation(1).len());
     let cut = [&good[..], &[3, 0, 1, 0]].concat();
@@ -137,6 +222,14 @@ fn the_attribute_to_blame() {
     assert_eq!(refused.at, trust().len() + 4096 * 24);
     assert!(refused.why.to_str().unwrap().contains("4096"));
     assert_eq!(read(&many[..refused.at]).unwrap().trusted, Some(4096));
+}
+
+/// A list of ports that is `more` bytes longer than may be.
+fn longest(more: usize) -> Vec<u8> {
+    let mut list = b"80,".repeat(342);
+    list.truncate(1023 + more);
+    list.push(b'1');
+    list
 }
 
 /// So many rows of 15 bytes each, and commas.

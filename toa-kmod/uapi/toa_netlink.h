@@ -18,19 +18,26 @@
 /*
  * Commands.
  *
- * TOA_CMD_GET_CONFIG    dump: one message with TOA_A_GENERATION, TOA_A_LAYOUTS
- *                       and TOA_A_FIRST_DATA, then one with TOA_A_PREFIX for
- *                       each trusted prefix, joined and sorted
+ * TOA_CMD_GET_CONFIG    dump: one message with TOA_A_GENERATION, TOA_A_LAYOUTS,
+ *                       TOA_A_FIRST_DATA and the three TOA_A_TRANSPARENT*, then
+ *                       one with TOA_A_PREFIX for each trusted prefix, joined
+ *                       and sorted
  * TOA_CMD_SET_CONFIG    all that is asked for takes effect at once, or nothing
  *                       does. Errors, with NLMSGERR_ATTR_MSG saying why and
  *                       NLMSGERR_ATTR_OFFS saying which attribute (within
- *                       TOA_A_LAYOUTS: which entry) is to blame, if one is:
+ *                       TOA_A_LAYOUTS and TOA_A_TRANSPARENT_PORTS: which
+ *                       entry) is to blame, if one is:
  *                         EPERM       no CAP_NET_ADMIN in the initial user
  *                                     namespace
  *                         EINVAL      an attribute is wrong
  *                         ESTALE      TOA_A_GENERATION is not the one in force
- *                         EOPNOTSUPP  the kernel cannot serve TOA_A_FIRST_DATA;
- *                                     its log says why
+ *                         EOPNOTSUPP  the kernel cannot serve TOA_A_FIRST_DATA,
+ *                                     or TOA_A_TRANSPARENT; its log says why
+ *                         EBUSY       another owns the functions that
+ *                                     TOA_A_TRANSPARENT redirects (a livepatch,
+ *                                     a BPF program), or ftrace is switched
+ *                                     off; the log says which function
+ *                         ENOMEM      there is no memory for it
  * TOA_CMD_GET_SESSIONS  dump: a TOA_A_SESSION for each connection that has an
  *                       address; each that stays is there once, one that comes
  *                       or goes meanwhile may be or not
@@ -47,8 +54,9 @@
  * Attributes. In SET_CONFIG only TOA_A_PREFIX may be there more than once, and
  * what is left out stays as it is.
  *
- * TOA_A_GENERATION  __u32, from 1, one more with each change. In SET_CONFIG: only
- *                   if it is the one in force
+ * TOA_A_GENERATION  __u32, from 1, one more with each SET_CONFIG that asks for
+ *                   something (and not with a parameter that is written in
+ *                   sysfs). In SET_CONFIG: only if it is the one in force
  * TOA_A_TRUST       flag, in SET_CONFIG: the trusted sources become those of this
  *                   message's TOA_A_PREFIX, which may be none
  * TOA_A_PREFIX      struct toa_prefix; as many as TOA_PREFIXES_MAX in a message
@@ -57,6 +65,15 @@
  *                   another set the counters of options begin anew
  * TOA_A_FIRST_DATA  __u8, 0 or 1: whether a connection's first data are read
  * TOA_A_SESSION     struct toa_session
+ * TOA_A_TRANSPARENT __u8, 0 or 1: whether accept and getpeername themselves tell
+ *                   the client. This and the next two are the parameters of the
+ *                   same names, which show what is set here
+ * TOA_A_TRANSPARENT_LOCAL
+ *                   __u8, 0 or 1: whether getsockname tells the VIP, while
+ *                   TOA_A_TRANSPARENT is 1
+ * TOA_A_TRANSPARENT_PORTS
+ *                   text: the servers' ports to which both are limited, with
+ *                   commas between them; empty: all ports
  */
 #define TOA_A_GENERATION	1
 #define TOA_A_TRUST		2
@@ -64,10 +81,14 @@
 #define TOA_A_LAYOUTS		4
 #define TOA_A_FIRST_DATA	5
 #define TOA_A_SESSION		6
-#define TOA_A_MAX		6
+#define TOA_A_TRANSPARENT	7
+#define TOA_A_TRANSPARENT_LOCAL	8
+#define TOA_A_TRANSPARENT_PORTS	9
+#define TOA_A_MAX		9
 
 #define TOA_PREFIXES_MAX	4096
 #define TOA_LAYOUTS_MAX		1024	/* bytes of text */
+#define TOA_PORTS_MAX		1024	/* likewise */
 
 /**
  * struct toa_prefix - sources that are trusted

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use toa_cli::sources::from_kernel;
-use toa_kmod::pure::netlink::{Attributes, Bad, Change, prefixes, read};
+use toa_kmod::pure::netlink::{Attributes, Bad, Change, Transparent, prefixes, read};
 use toa_kmod::pure::profile;
 
 /// `TOA_A_...`: toa_netlink.h.
@@ -13,6 +13,9 @@ const TRUST: u16 = 2;
 const PREFIX: u16 = 3;
 const LAYOUTS: u16 = 4;
 const FIRST_DATA: u16 = 5;
+const TRANSPARENT: u16 = 7;
+const LOCAL: u16 = 8;
+const PORTS: u16 = 9;
 
 /// Where an attribute begins, its type and its value.
 type One<'a> = (usize, u16, &'a [u8]);
@@ -45,9 +48,18 @@ fn is_prefix(value: &[u8]) -> bool {
     })
 }
 
-/// A set of layouts without the zero behind it.
+/// A text without the zero behind it.
 fn text(value: &[u8]) -> &[u8] {
     value.strip_suffix(&[0]).unwrap_or(value)
+}
+
+/// Whether it is a list of ports, as Rust reads numbers.
+fn is_ports(list: &[u8]) -> bool {
+    let is_port = |entry: &str| {
+        entry.bytes().all(|byte| byte.is_ascii_digit())
+            && entry.parse::<u16>().is_ok_and(|port| port != 0)
+    };
+    list.is_empty() || std::str::from_utf8(list).is_ok_and(|list| list.split(',').all(is_port))
 }
 
 fn is_right((_, kind, value): &One<'_>) -> bool {
@@ -56,7 +68,8 @@ fn is_right((_, kind, value): &One<'_>) -> bool {
         TRUST => true,
         PREFIX => is_prefix(value),
         LAYOUTS => text(value).len() <= 1024 && profile::parse(text(value)).is_ok(),
-        FIRST_DATA => [&[0][..], &[1]].contains(value),
+        FIRST_DATA | TRANSPARENT | LOCAL => [&[0][..], &[1]].contains(value),
+        PORTS => text(value).len() <= 1024 && is_ports(text(value)),
         _ => false,
     }
 }
@@ -99,9 +112,14 @@ pub fn check(data: &[u8]) {
                 trusted: trusts.then_some(count),
                 layouts,
                 first_data: value(FIRST_DATA).map(|value| value == [1]),
+                transparent: Transparent {
+                    on: value(TRANSPARENT).map(|value| value == [1]),
+                    local: value(LOCAL).map(|value| value == [1]),
+                    ports: value(PORTS).map(text),
+                },
             };
             assert_eq!(change, wanted);
-            let nothing = !trusts && value(LAYOUTS).is_none() && value(FIRST_DATA).is_none();
+            let nothing = want.iter().all(|(_, kind, _)| *kind == GENERATION);
             assert_eq!(change.is_empty(), nothing);
             let read: Vec<_> = prefixes(data)
                 .map(|one| (one.addr().to_vec(), one.length()))
@@ -118,7 +136,7 @@ pub fn check(data: &[u8]) {
             if others < 4096 {
                 match wrong.or(stray.filter(|_| !more)) {
                     // An entry of it.
-                    Some((from, LAYOUTS, value)) => {
+                    Some((from, LAYOUTS | PORTS, value)) => {
                         assert!((*from..from + 4 + value.len()).contains(&at), "{at}");
                     }
                     Some((from, _, _)) => assert_eq!(at, *from),
