@@ -74,6 +74,12 @@ pub struct Config {
     pub layouts: String,
     /// Whether a connection's first data are read.
     pub first_data: bool,
+    /// Whether `accept` and `getpeername` tell the client.
+    pub transparent: bool,
+    /// Whether `getsockname` tells the VIP, while those do.
+    pub transparent_local: bool,
+    /// The servers' ports to which both are limited, with commas between; empty: all.
+    pub transparent_ports: String,
 }
 
 /// What is to be set; the rest stays as it is.
@@ -87,6 +93,12 @@ pub struct Change {
     pub layouts: Option<String>,
     /// Whether a connection's first data are read.
     pub first_data: Option<bool>,
+    /// Whether `accept` and `getpeername` tell the client.
+    pub transparent: Option<bool>,
+    /// Whether `getsockname` tells the VIP, while those do.
+    pub transparent_local: Option<bool>,
+    /// The servers' ports to which both are limited, with commas between; empty: all.
+    pub transparent_ports: Option<String>,
 }
 
 /// A connection that has an address.
@@ -310,6 +322,11 @@ impl Control {
                         config.layouts = String::from_utf8_lossy(&value).into_owned();
                     }
                     uapi::TOA_A_FIRST_DATA => config.first_data = value != [0],
+                    uapi::TOA_A_TRANSPARENT => config.transparent = value != [0],
+                    uapi::TOA_A_TRANSPARENT_LOCAL => config.transparent_local = value != [0],
+                    uapi::TOA_A_TRANSPARENT_PORTS => {
+                        config.transparent_ports = String::from_utf8_lossy(&value).into_owned();
+                    }
                     _ => {}
                 }
             }
@@ -411,8 +428,16 @@ fn attributes(change: &Change) -> Vec<DefaultNla> {
     if let Some(layouts) = &change.layouts {
         attributes.push(attribute(uapi::TOA_A_LAYOUTS, layouts.clone().into()));
     }
-    if let Some(first_data) = change.first_data {
-        attributes.push(attribute(uapi::TOA_A_FIRST_DATA, vec![first_data.into()]));
+    for (kind, on) in [
+        (uapi::TOA_A_FIRST_DATA, change.first_data),
+        (uapi::TOA_A_TRANSPARENT, change.transparent),
+        (uapi::TOA_A_TRANSPARENT_LOCAL, change.transparent_local),
+    ] {
+        attributes.extend(on.map(|on| attribute(kind, vec![on.into()])));
+    }
+    if let Some(ports) = &change.transparent_ports {
+        let value = ports.clone().into();
+        attributes.push(attribute(uapi::TOA_A_TRANSPARENT_PORTS, value));
     }
     if let Some(trusted) = &change.trusted {
         attributes.push(attribute(uapi::TOA_A_TRUST, Vec::new()));
@@ -459,7 +484,8 @@ fn refused(flags: u16, error: &ErrorMessage, attributes: &[DefaultNla]) -> Error
     }
 }
 
-/// What stands so far from the begin of a message: a prefix, or an entry of a set of layouts.
+/// What stands so far from the begin of a message: a prefix, or an entry of a set of layouts or a list of
+/// ports.
 fn entry_at(offset: usize, attributes: &[DefaultNla]) -> Option<String> {
     let mut within = offset.checked_sub(HEADERS)?;
     let attribute = attributes.iter().find(|attribute| {
@@ -478,7 +504,7 @@ fn entry_at(offset: usize, attributes: &[DefaultNla]) -> Option<String> {
             };
             sources::from_kernel(*addr, *length).map(|prefix| prefix.to_string())
         }
-        uapi::TOA_A_LAYOUTS => {
+        uapi::TOA_A_LAYOUTS | uapi::TOA_A_TRANSPARENT_PORTS => {
             let text = value.get(within.checked_sub(NLA_HEADER_SIZE)?..)?;
             let text = String::from_utf8_lossy(text);
             match text.split(',').next() {
@@ -537,16 +563,23 @@ mod tests {
                     .into(),
             ),
             layouts: Some("200/8=client-v4,9/9=x".to_owned()),
+            transparent: Some(true),
+            transparent_ports: Some("80,http,".to_owned()),
             ..Change::default()
         };
         // Headers, the generation, the header of the layouts.
         let layouts = 20 + 8 + 4;
-        let prefixes = layouts + 24 + 4;
+        let ports = layouts + 24 + 8 + 4;
+        let prefixes = ports + 8 + 4;
         for (at, says) in [
             (layouts, "200/8=client-v4: no good"),
             (layouts + 16, "9/9=x: no good"),
             (layouts + 15, "an empty entry: no good"),
             (layouts - 4, "no good"),
+            (layouts + 24, "no good"),
+            (ports, "80: no good"),
+            (ports + 3, "http: no good"),
+            (ports + 7, "an empty entry: no good"),
             (prefixes, "10.0.0.0/8: no good"),
             (prefixes + 24, "::1/128: no good"),
             (prefixes + 48, "no good"),

@@ -26,12 +26,39 @@ pub struct Args {
     /// Read the first data of a connection without an address, too
     #[arg(long, value_name = "ON|OFF")]
     first_data: Option<Switch>,
+    /// Have accept and getpeername themselves tell the client's address
+    #[arg(long, value_name = "ON|OFF")]
+    transparent: Option<Switch>,
+    /// With that, have getsockname tell the VIP where the options carry it
+    #[arg(long, value_name = "ON|OFF")]
+    transparent_local: Option<Switch>,
+    /// Both for servers on these ports only, with commas between, or for all
+    #[arg(long, value_name = "LIST", value_parser = ports)]
+    transparent_ports: Option<Ports>,
+}
+
+/// A list of ports, which the module judges; empty: all.
+#[derive(Clone, Debug)]
+struct Ports(String);
+
+fn ports(list: &str) -> Result<Ports, &'static str> {
+    match list {
+        "" => Err("no port is named; `all` is all of them"),
+        "all" => Ok(Ports(String::new())),
+        list => Ok(Ports(list.to_owned())),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Switch {
     On,
     Off,
+}
+
+impl From<Switch> for bool {
+    fn from(switch: Switch) -> Self {
+        switch == Switch::On
+    }
 }
 
 /// How often somebody else may be quicker.
@@ -48,12 +75,27 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
         trusted,
         layouts,
         first_data,
+        transparent,
+        transparent_local,
+        transparent_ports,
         ..
     } = change(args).map_err(|error| failure(&error))?;
-    let first_data = if first_data { "on" } else { "off" };
-    eprintln!(
-        "toa-cli: trusted: {trusted}\ntoa-cli: layouts: {layouts}\ntoa-cli: first data: {first_data}"
-    );
+    let switch = |on| if on { "on" } else { "off" }.to_owned();
+    let ports = if transparent_ports.is_empty() {
+        "all".to_owned()
+    } else {
+        transparent_ports
+    };
+    for (what, value) in [
+        ("trusted", trusted.to_string()),
+        ("layouts", layouts),
+        ("first data", switch(first_data)),
+        ("transparent", switch(transparent)),
+        ("transparent local", switch(transparent_local)),
+        ("transparent ports", ports),
+    ] {
+        eprintln!("toa-cli: {what}: {value}");
+    }
     Ok(Exit::Good)
 }
 
@@ -66,7 +108,10 @@ fn change(args: &Args) -> Result<Config, Error> {
             .as_ref()
             .map(|trusted| trusted.prefixes().to_vec()),
         layouts: args.layouts.clone(),
-        first_data: args.first_data.map(|switch| switch == Switch::On),
+        first_data: args.first_data.map(bool::from),
+        transparent: args.transparent.map(bool::from),
+        transparent_local: args.transparent_local.map(bool::from),
+        transparent_ports: args.transparent_ports.clone().map(|Ports(list)| list),
     };
     let mut attempts = ATTEMPTS;
     loop {

@@ -40,6 +40,9 @@ impl Drop for AsLoaded {
             trusted: Some(self.0.trusted.prefixes().to_vec()),
             layouts: Some(self.0.layouts.clone()),
             first_data: Some(self.0.first_data),
+            transparent: Some(self.0.transparent),
+            transparent_local: Some(self.0.transparent_local),
+            transparent_ports: Some(self.0.transparent_ports.clone()),
         };
         if let Err(error) = Control::open().and_then(|control| control.set(&change)) {
             eprintln!("what was set cannot be set back: {error}");
