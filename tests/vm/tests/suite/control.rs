@@ -17,8 +17,8 @@ use toa_cli::control::{Change, Config, Control, Error, Session};
 use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
 use toa_testbed::Family;
-use toa_vm_tests::node::Sysctl;
-use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original};
+use toa_vm_tests::node::{PATIENCE, Sysctl};
+use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
 fn control() -> Control {
     Control::open().expect("the module answers by netlink")
@@ -235,6 +235,13 @@ fn what_is_wrong_is_named_and_nothing_is_set() {
             trusted: Some(vec![prefix("192.0.2.0/24"), prefix("198.51.100.0/24")]),
             layouts: Some("dpvs".to_owned()),
             first_data: Some(true),
+            transparent: Some(true),
+            transparent_local: Some(true),
+            transparent_ports: Some("80,443".to_owned()),
+        };
+        let ports = |list: &str| Change {
+            transparent_ports: Some(list.to_owned()),
+            ..right.clone()
         };
         let mut host_bits = right.clone();
         let list = host_bits.trusted.as_mut().unwrap();
@@ -263,6 +270,9 @@ fn what_is_wrong_is_named_and_nothing_is_set() {
             ),
             (set("200/8=client-v4,"), "an empty entry: must be kind"),
             (set(""), "an empty text is no set of layouts"),
+            (ports("80,http,443"), "http: not a port: a number from 1"),
+            (ports("80,443,0"), "0: not a port"),
+            (ports("80,"), "an empty entry: not a port"),
         ] {
             let (errno, why) = refusal(&change);
             assert_eq!(errno, Errno::EINVAL, "{why}");
@@ -501,6 +511,155 @@ fn first_data_that_cannot_be_read_change_nothing() {
     });
 }
 
+fn parameter(name: &str) -> String {
+    let path = format!("/sys/module/toa/parameters/{name}");
+    fs::read_to_string(path).unwrap().trim_end().to_owned()
+}
+
+/// The mode `transparent` as the parameters show it, and as netlink tells it.
+#[track_caller]
+fn assert_mode(on: bool, local: bool, ports: &str) {
+    let config = control().config().unwrap();
+    let told = (config.transparent, config.transparent_local);
+    assert_eq!(told, (on, local));
+    assert_eq!(config.transparent_ports, ports);
+    let yes = |on| if on { "Y" } else { "N" };
+    assert_eq!(parameter("transparent"), yes(on));
+    assert_eq!(parameter("transparent_local"), yes(local));
+    assert_eq!(parameter("transparent_ports"), ports);
+    let hooked = module::hooked_of(&["inet_getname", "inet6_getname"]);
+    assert_eq!(hooked.is_empty(), !on, "{hooked:?}");
+}
+
+/// The mode `transparent`, in force when the request is answered: for a connection that stands, and for
+/// the next to be accepted.
+#[test]
+fn servers_are_told_while_transparent_is_on() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let listener = world.listen(Family::V4);
+        let port = listener.local_addr().unwrap().port();
+        let (client, vip) = (
+            original(Family::V4, 7, 7),
+            "198.51.100.9:443".parse().unwrap(),
+        );
+        let options = [toa(200, client), toa(202, vip)].concat();
+        let stands = world.connect(Family::V4, &listener, &options, &[]);
+        // What getpeername and accept tell, and getsockname.
+        let told = || {
+            let mut end = world.client(Family::V4, &listener);
+            end.connect(&options, &[]).unwrap();
+            assert!(wait_readable(&listener, PATIENCE), "no connection");
+            let (stream, accepted) = listener.accept().unwrap();
+            let wires = end.local();
+            end.rst().unwrap();
+            let peers = [
+                (stands.stream.peer_addr().unwrap(), stands.client.local()),
+                (accepted, wires),
+            ];
+            let own = SocketAddr::new(server_ip(Family::V4), port);
+            let local = stands.stream.local_addr().unwrap();
+            assert_eq!(stream.local_addr().unwrap(), local);
+            let peers = peers.map(|(told, wires)| {
+                assert!(told == client || told == wires, "{told}");
+                told == client
+            });
+            assert!(local == vip || local == own, "{local}");
+            (peers, local == vip)
+        };
+        let set = |transparent, transparent_local, ports: Option<&str>| {
+            let change = Change {
+                transparent,
+                transparent_local,
+                transparent_ports: ports.map(str::to_owned),
+                ..Change::default()
+            };
+            control().set(&change).unwrap();
+        };
+        let generation = control().config().unwrap().generation;
+        assert_mode(false, false, "");
+        assert_eq!(told(), ([false; 2], false));
+        for _ in 0..2 {
+            set(Some(true), None, None);
+            assert_mode(true, false, "");
+            assert_eq!(told(), ([true; 2], false));
+            set(None, Some(true), Some("1,65535"));
+            assert_mode(true, true, "1,65535");
+            assert_eq!(told(), ([false; 2], false));
+            let list = format!("80,{port}");
+            set(None, None, Some(&list));
+            assert_mode(true, true, &list);
+            assert_eq!(told(), ([true; 2], true));
+            set(Some(false), None, None);
+            assert_mode(false, true, &list);
+            assert_eq!(told(), ([false; 2], false));
+            // All three at once.
+            set(Some(true), Some(false), Some(""));
+            assert_mode(true, false, "");
+            assert_eq!(told(), ([true; 2], false));
+            set(Some(false), None, None);
+        }
+        assert_mode(false, false, "");
+        assert_eq!(control().config().unwrap().generation, generation + 12);
+    });
+}
+
+/// A request that switches both modes switches both or neither, whichever of the two cannot be had.
+#[test]
+fn both_modes_or_neither() {
+    World::run_with("hook=kprobe", |world| {
+        let both = Change {
+            first_data: Some(true),
+            transparent: Some(true),
+            transparent_ports: Some("80".to_owned()),
+            layouts: Some("200/8=client-v4".to_owned()),
+            ..trusted("any")
+        };
+        let (before, hooked) = (control().config().unwrap(), module::hooked());
+        let enabled = "/sys/kernel/debug/kprobes/enabled";
+        fs::write(enabled, "0").unwrap();
+        let (errno, why) = refusal(&both);
+        fs::write(enabled, "1").unwrap();
+        assert_eq!(errno, Errno::EOPNOTSUPP);
+        assert!(why.contains("first data cannot be read"), "{why}");
+        assert_eq!(control().config().unwrap(), before);
+        assert_mode(false, false, "");
+        assert_eq!(module::hooked(), hooked);
+        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+
+        let refused = |change: &Change| {
+            let (before, hooked) = (control().config().unwrap(), module::hooked());
+            let ((errno, why), lines) = kernel_log::during(|| refusal(change));
+            assert_eq!(errno, Errno::EBUSY);
+            assert!(why.contains("another has their functions"), "{why}");
+            assert!(
+                lines.iter().any(|line| line.contains("inet_getname")),
+                "{lines:?}"
+            );
+            assert_eq!(control().config().unwrap(), before);
+            assert_eq!(module::hooked(), hooked);
+        };
+        let owner = module::Other::load("owner", "");
+        refused(&both);
+        control()
+            .set(&Change {
+                first_data: Some(true),
+                ..Change::default()
+            })
+            .unwrap();
+        // Off, too, only where the other can be had.
+        refused(&Change {
+            first_data: Some(false),
+            ..both.clone()
+        });
+        drop(owner);
+        control().set(&both).unwrap();
+        assert_mode(true, false, "80");
+        assert!(control().config().unwrap().first_data);
+        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
+    });
+}
+
 /// The inode by which the network namespace of this thread is known.
 fn netns() -> u32 {
     fs::metadata("/proc/thread-self/ns/net").unwrap().ino() as u32
@@ -650,6 +809,9 @@ fn only_the_nodes_owner_sets() {
                 ["--trust", "203.0.113.0/24"],
                 ["--layouts", "dpvs"],
                 ["--first-data", "on"],
+                ["--transparent", "on"],
+                ["--transparent-local", "on"],
+                ["--transparent-ports", "80"],
             ] {
                 let arguments = [&["set"], &arguments[..]].concat();
                 let (code, _, err) = cli(wrapper, &arguments);
@@ -692,6 +854,7 @@ fn the_tool_sets_and_lists() {
         );
         assert!(err.contains("layouts: 200/8=client-v4,253/8"), "{err}");
         assert!(err.contains("first data: on"), "{err}");
+        assert!(err.contains("transparent: off"), "{err}");
         let listener = world.listen(Family::V4);
         let client = original(Family::V4, 7, 7);
         let peer = "203.0.113.66:30000".parse().unwrap();
@@ -726,6 +889,34 @@ fn the_tool_sets_and_lists() {
         let (code, _, err) = cli(&[], &["set", "--layouts", "nobody"]);
         assert_eq!(code, Some(1), "{err}");
         assert!(err.contains("nobody: no profile is called that"), "{err}");
+
+        let set = |arguments: &[&str]| cli(&[], &[&["set"], arguments].concat());
+        let mode = "--transparent on --transparent-local on --transparent-ports 80,443";
+        let mode: Vec<&str> = mode.split(' ').collect();
+        let (code, _, err) = set(&mode);
+        assert_eq!(code, Some(0), "{err}");
+        for line in [
+            "transparent: on",
+            "transparent local: on",
+            "transparent ports: 80,443",
+        ] {
+            assert!(
+                err.lines().any(|found| found == format!("toa-cli: {line}")),
+                "{err}"
+            );
+        }
+        assert_mode(true, true, "80,443");
+        let (code, _, err) = set(&["--transparent", "off", "--transparent-ports", "80,http"]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("http: not a port"), "{err}");
+        let (code, _, err) = set(&["--transparent-ports", ""]);
+        assert_eq!(code, Some(2), "{err}");
+        assert!(err.contains("`all` is all of them"), "{err}");
+        assert_mode(true, true, "80,443");
+        let (code, _, err) = set(&["--transparent", "off", "--transparent-ports", "all"]);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(err.contains("transparent ports: all\n"), "{err}");
+        assert_mode(false, true, "");
     });
 }
 

@@ -18,6 +18,7 @@ use libtoa::Segment;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use toa_cli::client::Client;
+use toa_cli::control::{self, Control};
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
@@ -569,7 +570,8 @@ fn loaded_and_unloaded_while_tasks_accept_and_ask_without_pause() {
     });
 }
 
-/// A task that sleeps inside the function in the kernel's place is waited for.
+/// A task that sleeps inside the function in the kernel's place is waited for; but not by who switches,
+/// who keeps all of generic netlink waiting.
 #[test]
 fn unloading_waits_for_a_task_that_sleeps_inside() {
     with("transparent=1", |world| {
@@ -599,6 +601,20 @@ fn unloading_waits_for_a_task_that_sleeps_inside() {
                 drop(sleeper);
                 writing.join().unwrap();
                 return;
+            }
+            for (on, expected) in [(false, other.local()), (true, client)] {
+                let (done, switched) = mpsc::channel();
+                scope.spawn(move || {
+                    let change = control::Change {
+                        transparent: Some(on),
+                        ..control::Change::default()
+                    };
+                    let result = Control::open().and_then(|control| control.set(&change));
+                    done.send(result).unwrap();
+                });
+                let result = switched.recv_timeout(PATIENCE);
+                result.expect("switched while a task is inside").unwrap();
+                assert_eq!(others.peer_addr().unwrap(), expected);
             }
             let (gone, unloaded) = mpsc::channel();
             scope.spawn(move || {
