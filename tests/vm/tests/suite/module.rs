@@ -373,11 +373,14 @@ fn unloading_while_tasks_ask_without_pause() {
     World::run(|world| {
         let client = original(Family::V4, 7, 7);
         let listener = world.listen(Family::V4);
-        let conn = world.connect(Family::V4, &listener, &toa(200, client), &[]);
+        // One for each: where tasks fight for one socket's lock, KCSAN can lock up. It waits with the lock for
+        // what the other task saw, which was preempted by a third that spins for the lock.
+        let conns =
+            [(); TASKS].map(|()| world.connect(Family::V4, &listener, &toa(200, client), &[]));
         let stop = AtomicBool::new(false);
         let answers = AtomicUsize::new(0);
         let refused: usize = thread::scope(|scope| {
-            for _ in 0..TASKS {
+            for conn in &conns {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         match libtoa::original(&conn.stream) {
