@@ -337,6 +337,9 @@ unsafe extern "C" {
     pub fn toa_shim_percpu_free(percpu: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
+    pub fn toa_shim_percpu_inc(percpu: *mut ::core::ffi::c_void, index: usize);
+}
+unsafe extern "C" {
     pub fn toa_shim_percpu_clear(
         percpu: *mut ::core::ffi::c_void,
         first: usize,

@@ -58,7 +58,7 @@ pub(super) enum Counter {
 }
 
 /// The rows of `/proc/net/toa_stats` that are one counter each.
-const ROWS: [(Counter, &str); 16] = [
+const ROWS: [(Counter, &str); 13] = [
     (Counter::ChildToa, "syn_recv_sock_toa"),
     (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
     (Counter::AskedOk, "getname_toa_ok"),
@@ -72,6 +72,11 @@ const ROWS: [(Counter, &str); 16] = [
     (Counter::SynQuota, "syn_quota"),
     (Counter::Untrusted, "untrusted"),
     (Counter::FirstDataFull, "first_data_full"),
+];
+
+/// The same of what is counted for the node alone: a name that is told costs little more than its
+/// counting.
+const NODE_ROWS: [(Counter, &str); 3] = [
     (Counter::PeerTold, "transparent_told"),
     (Counter::LocalTold, "transparent_local_told"),
     (Counter::KeptV6, "transparent_kept_v6"),
@@ -196,6 +201,12 @@ impl Stats {
         self.inc(sk, counter as usize);
     }
 
+    /// Counts one of [`NODE_ROWS`].
+    pub(super) fn count_at_node(&self, counter: Counter) {
+        // SAFETY: The area has `COUNTERS` counters.
+        unsafe { shim::toa_shim_percpu_inc(self.0, counter as usize) };
+    }
+
     /// Counts `n` events; more than a handful cannot come of one segment.
     pub(super) fn count_n(&self, sk: *const sock, counter: Counter, n: u32) {
         for _ in 0..n {
@@ -220,7 +231,11 @@ impl Stats {
 
     /// Writes the node's `/proc/net/toa_stats`, which has what no namespace can be told of, too.
     pub(super) fn show(&self, seq: &mut Seq, layouts: &Layouts) {
-        self.node().show(seq, layouts);
+        let node = self.node();
+        node.show(seq, layouts);
+        for (counter, name) in NODE_ROWS {
+            node.show_row(seq, Name::new().text(name), counter as usize);
+        }
         show_total(
             seq,
             Name::new().text("hooks_missed"),

@@ -697,8 +697,8 @@ unsafe fn tell(sk: *const sock, local_port: u16, name: &mut impl Name) {
         return;
     }
     match state.sessions.rename(&off, sk as usize, port, name) {
-        Named::Renamed => state.stats.count(sk, Counter::PeerTold),
-        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        Named::Renamed => state.stats.count_at_node(Counter::PeerTold),
+        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
         // SAFETY: By this function's contract.
         Named::Other => unsafe { tell_early(state, sk, name) },
     }
@@ -733,8 +733,8 @@ unsafe fn tell_early(state: &State, sk: *const sock, name: &mut impl Name) {
             .rename(&off, sk as usize, flow.local_port, name),
     };
     match named {
-        Named::Renamed => state.stats.count(sk, Counter::PeerTold),
-        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        Named::Renamed => state.stats.count_at_node(Counter::PeerTold),
+        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
         Named::Other => {}
     }
 }
@@ -802,8 +802,8 @@ unsafe fn tell_local(sk: *const sock, local_port: u16, name: &mut impl Name) {
         port => port,
     };
     match name.rename(flow.local_port, &flow.local, &Address { port, ..vip }) {
-        Named::Renamed => state.stats.count(sk, Counter::LocalTold),
-        Named::Kept => state.stats.count(sk, Counter::KeptV6),
+        Named::Renamed => state.stats.count_at_node(Counter::LocalTold),
+        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
         Named::Other => {}
     }
 }

@@ -183,6 +183,7 @@ void toa_shim_random(void *to, size_t bytes);
 __u8 toa_shim_preempt_rt(void);
 void *toa_shim_percpu_alloc(size_t bytes);
 void toa_shim_percpu_free(void *percpu);
+void toa_shim_percpu_inc(void *percpu, size_t index);
 void toa_shim_percpu_clear(void *percpu, size_t first, size_t count);
 __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
