@@ -456,7 +456,10 @@ impl Drop for Served {
             switch.serve(off);
         }
         switch.redirects = None;
-        switch.quiet = None;
+        let quiet = switch.quiet.take();
+        // Whoever reads a parameter is not to wait for those who sleep inside.
+        drop(switch);
+        drop(quiet);
     }
 }
 

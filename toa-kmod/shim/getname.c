@@ -27,6 +27,7 @@
 #include <net/ipv6.h>
 
 #include "compat.h"
+#include "filter.h"
 #include "shim.h"
 
 #ifdef TOA_HAVE_FTRACE
@@ -198,7 +199,7 @@ int toa_shim_getname_attach(u32 which)
 	if (!r->ftrace.func)
 		return IS_ENABLED(CONFIG_IPV6) ? -EOPNOTSUPP : 0;
 	r->ftrace.flags = TOA_FTRACE_FLAGS | FTRACE_OPS_FL_IPMODIFY;
-	err = ftrace_set_filter(&r->ftrace, r->name, strlen(r->name), 1);
+	err = toa_ftrace_set_filter(&r->ftrace, r->name);
 	if (!err)
 		err = register_ftrace_function(&r->ftrace);
 	if (err)

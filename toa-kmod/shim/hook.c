@@ -23,6 +23,7 @@
 #include <net/tcp.h>
 
 #include "compat.h"
+#include "filter.h"
 #include "kprobe.h"
 #include "shim.h"
 
@@ -196,27 +197,6 @@ static struct toa_hook {
 };
 
 #ifdef TOA_HAVE_FTRACE
-/*
- * Short of memory for a filter's only entry, ftrace_set_filter() may say that all is
- * well and leave the filter empty (seen in 7.3, whose match_records() takes
- * -ENOMEM for something found). Empty means every function of the kernel, ftrace's own
- * included, and the end of it. All empty filters are one object.
- */
-static int set_filter(struct ftrace_ops *ops, char *name)
-{
-	const void *empty;
-	int err;
-
-	err = ftrace_set_filter(ops, NULL, 0, 1);
-	if (err)
-		return err;
-	empty = rcu_access_pointer(ops->func_hash->filter_hash);
-	err = ftrace_set_filter(ops, name, strlen(name), 0);
-	if (!err && rcu_access_pointer(ops->func_hash->filter_hash) == empty)
-		err = -ENOMEM;
-	return err;
-}
-
 /* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
 int toa_shim_ftrace_attach(u32 hook)
 {
@@ -224,7 +204,7 @@ int toa_shim_ftrace_attach(u32 hook)
 	int err;
 
 	h->ftrace.flags = TOA_FTRACE_FLAGS;
-	err = set_filter(&h->ftrace, h->name);
+	err = toa_ftrace_set_filter(&h->ftrace, h->name);
 	if (!err)
 		err = register_ftrace_function(&h->ftrace);
 	if (err)

@@ -35,7 +35,7 @@ static void __net_exit net_exit(struct net *net)
 	free_percpu(own->counters);
 }
 
-static struct pernet_operations operations = {
+static struct pernet_operations net_ops = {
 	.init	= net_init,
 	.exit	= net_exit,
 	.id	= &net_id,
@@ -45,12 +45,12 @@ static struct pernet_operations operations = {
 int toa_shim_net_attach(size_t bytes)
 {
 	counters_bytes = bytes;
-	return register_pernet_subsys(&operations);
+	return register_pernet_subsys(&net_ops);
 }
 
 void toa_shim_net_detach(void)
 {
-	unregister_pernet_subsys(&operations);
+	unregister_pernet_subsys(&net_ops);
 }
 
 const void *toa_shim_net_counters(const struct net *net)

@@ -40,19 +40,19 @@ static void __net_exit stats_exit(struct net *net)
 	remove_proc_entry(STATS, net->proc_net);
 }
 
-static struct pernet_operations stats_operations = {
+static struct pernet_operations stats_ops = {
 	.init	= stats_init,
 	.exit	= stats_exit,
 };
 
 int toa_shim_proc_stats_attach(void)
 {
-	return register_pernet_subsys(&stats_operations);
+	return register_pernet_subsys(&stats_ops);
 }
 
 void toa_shim_proc_stats_detach(void)
 {
-	unregister_pernet_subsys(&stats_operations);
+	unregister_pernet_subsys(&stats_ops);
 }
 
 int toa_shim_proc_status_attach(void)

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _TOA_FILTER_H
+#define _TOA_FILTER_H
+
+#include <linux/ftrace.h>
+#include <linux/rcupdate.h>
+#include <linux/string.h>
+
+#include "compat.h"
+
+#ifdef TOA_HAVE_FTRACE
+/*
+ * Short of memory for a filter's only entry, ftrace_set_filter() may say that all is
+ * well and leave the filter empty (seen in 7.3, whose match_records() takes
+ * -ENOMEM for something found). Empty means every function of the kernel, ftrace's own
+ * included, and the end of it. All empty filters are one object.
+ */
+static inline int toa_ftrace_set_filter(struct ftrace_ops *ops, char *name)
+{
+	const void *empty;
+	int err;
+
+	err = ftrace_set_filter(ops, NULL, 0, 1);
+	if (err)
+		return err;
+	empty = rcu_access_pointer(ops->func_hash->filter_hash);
+	err = ftrace_set_filter(ops, name, strlen(name), 0);
+	if (!err && rcu_access_pointer(ops->func_hash->filter_hash) == empty)
+		err = -ENOMEM;
+	return err;
+}
+#endif
+
+#endif /* _TOA_FILTER_H */
