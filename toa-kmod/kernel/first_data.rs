@@ -14,6 +14,7 @@ use super::errno::Result;
 use super::hooks::{self, EntryHook, HookParam};
 use super::shim;
 use crate::backend::{self, BoxedArray};
+use crate::shared::chain;
 use crate::shared::few::Few;
 use crate::shared::locked::Locked;
 
@@ -92,8 +93,7 @@ impl FirstData {
     #[inline(always)]
     fn bucket(&self, sk: usize) -> Option<&Few<WAYS>> {
         const SHIFT: u32 = u64::BITS - BUCKETS.trailing_zeros();
-        let hash = (sk as u64).wrapping_mul(0x61c8_8646_80b5_83eb) >> SHIFT;
-        self.buckets.get(hash as usize)
+        self.buckets.get((chain::hash(sk) >> SHIFT) as usize)
     }
 
     /// The new connection of `sk` has no address; whether another had to make room for it.
