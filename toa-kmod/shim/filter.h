@@ -29,6 +29,26 @@ static inline int toa_ftrace_set_filter(struct ftrace_ops *ops, char *name)
 		err = -ENOMEM;
 	return err;
 }
+
+/* The ops see the function of this name, and no other. */
+static inline int toa_ftrace_register(struct ftrace_ops *ops, char *name)
+{
+	int err;
+
+	err = toa_ftrace_set_filter(ops, name);
+	if (!err)
+		err = register_ftrace_function(ops);
+	if (err)
+		ftrace_set_filter(ops, NULL, 0, 1);
+	return err;
+}
+
+/* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
+static inline void toa_ftrace_unregister(struct ftrace_ops *ops)
+{
+	unregister_ftrace_function(ops);
+	ftrace_set_filter(ops, NULL, 0, 1);
+}
 #endif
 
 #endif /* _TOA_FILTER_H */

@@ -193,28 +193,20 @@ static struct toa_redirect redirects[2] = {
 int toa_shim_getname_attach(u32 which)
 {
 	struct toa_redirect *r = &redirects[which];
-	int err;
 
 	/* Without IPv6 there is nothing to redirect; IPv6 as a module is not served. */
 	if (!r->ftrace.func)
 		return IS_ENABLED(CONFIG_IPV6) ? -EOPNOTSUPP : 0;
 	r->ftrace.flags = TOA_FTRACE_FLAGS | FTRACE_OPS_FL_IPMODIFY;
-	err = toa_ftrace_set_filter(&r->ftrace, r->name);
-	if (!err)
-		err = register_ftrace_function(&r->ftrace);
-	if (err)
-		ftrace_set_filter(&r->ftrace, NULL, 0, 1);
-	return err;
+	return toa_ftrace_register(&r->ftrace, r->name);
 }
 
 void toa_shim_getname_detach(u32 which)
 {
 	struct toa_redirect *r = &redirects[which];
 
-	if (!r->ftrace.func)
-		return;
-	unregister_ftrace_function(&r->ftrace);
-	ftrace_set_filter(&r->ftrace, NULL, 0, 1);
+	if (r->ftrace.func)
+		toa_ftrace_unregister(&r->ftrace);
 }
 
 static bool anyone_inside(void)

@@ -197,27 +197,17 @@ static struct toa_hook {
 };
 
 #ifdef TOA_HAVE_FTRACE
-/* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
 int toa_shim_ftrace_attach(u32 hook)
 {
 	struct toa_hook *h = &hooks[hook];
-	int err;
 
 	h->ftrace.flags = TOA_FTRACE_FLAGS;
-	err = toa_ftrace_set_filter(&h->ftrace, h->name);
-	if (!err)
-		err = register_ftrace_function(&h->ftrace);
-	if (err)
-		ftrace_set_filter(&h->ftrace, NULL, 0, 1);
-	return err;
+	return toa_ftrace_register(&h->ftrace, h->name);
 }
 
 void toa_shim_ftrace_detach(u32 hook)
 {
-	struct toa_hook *h = &hooks[hook];
-
-	unregister_ftrace_function(&h->ftrace);
-	ftrace_set_filter(&h->ftrace, NULL, 0, 1);
+	toa_ftrace_unregister(&hooks[hook].ftrace);
 }
 #else
 int toa_shim_ftrace_attach(u32 hook)
