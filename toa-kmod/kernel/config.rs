@@ -62,7 +62,7 @@ impl Config {
                 trust::fill(prefixes, &mut ranges);
                 Trusted::new(ranges)
             }
-            None => self.trusted.try_map(Slice::copy)?,
+            None => self.trusted.try_map(|ranges| Slice::of(ranges))?,
         };
         let layouts = match layouts {
             Some(table) if table != self.layouts.table => Layouts {

@@ -46,19 +46,17 @@ impl<T: Copy> Slice<T> {
         }
         Ok(Self { first, len })
     }
-}
 
-impl<T: Copy> Slice<T> {
-    /// The same values again. May sleep.
-    pub(super) fn copy(&self) -> Result<Self> {
-        let Some(first) = self.first() else {
+    /// These values. May sleep.
+    pub(super) fn of(values: &[T]) -> Result<Self> {
+        let Some(first) = values.first() else {
             return Ok(Self {
                 first: NonNull::dangling(),
                 len: 0,
             });
         };
-        let mut copy = Self::new(*first, self.len)?;
-        for (to, from) in copy.iter_mut().zip(self.iter()) {
+        let mut copy = Self::new(*first, values.len())?;
+        for (to, from) in copy.iter_mut().zip(values) {
             *to = *from;
         }
         Ok(copy)

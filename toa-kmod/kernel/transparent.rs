@@ -80,15 +80,11 @@ impl Scope {
             .map_err(refuse_port)?;
             ports = Some(bits);
         }
-        let mut text = Slice::new(0, list.len())?;
-        for (to, from) in text.iter_mut().zip(list) {
-            *to = *from;
-        }
         Ok(Self {
             on,
             local,
             ports,
-            list: text,
+            list: Slice::of(list)?,
         })
     }
 
@@ -463,24 +459,6 @@ impl Drop for Served {
     }
 }
 
-/// Room for a parameter's value.
-struct Value<'a> {
-    place: &'a mut [u8],
-    len: usize,
-}
-
-impl Value<'_> {
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        for byte in bytes {
-            if let Some(place) = self.place.get_mut(self.len) {
-                *place = *byte;
-                self.len = self.len.wrapping_add(1);
-            }
-        }
-        self
-    }
-}
-
 /// Who may load modules has set parameters before the module is up; then, the node's network is the
 /// matter of who has CAP_NET_ADMIN, whoever may write to the file.
 fn set(wish: Transparent<'_>) -> c_int {
@@ -546,15 +524,19 @@ pub(super) unsafe extern "C" fn toa_rust_switch_get(
 ) -> usize {
     // SAFETY: By this function's contract.
     let place = unsafe { slice::from_raw_parts_mut(place, size) };
-    let mut value = Value { place, len: 0 };
     let held = Held::new();
-    let yes_or_no = |on| if on { b"Y" } else { b"N" };
-    match which {
-        shim::TOA_SWITCH_PORTS => value.bytes(held.list.get(..held.len).unwrap_or(&[])),
-        shim::TOA_SWITCH_LOCAL => value.bytes(yes_or_no(held.local)),
-        _ => value.bytes(yes_or_no(held.on)),
+    let yes_or_no = |on| if on { &b"Y"[..] } else { b"N" };
+    let value = match which {
+        shim::TOA_SWITCH_PORTS => held.list.get(..held.len).unwrap_or(&[]),
+        shim::TOA_SWITCH_LOCAL => yes_or_no(held.local),
+        _ => yes_or_no(held.on),
     };
-    value.bytes(b"\n").len
+    let mut len = 0usize;
+    for (to, from) in place.iter_mut().zip(value.iter().chain(b"\n")) {
+        *to = *from;
+        len = len.wrapping_add(1);
+    }
+    len
 }
 
 /// The lines of `/proc/net/toa`.
