@@ -681,11 +681,22 @@ unsafe fn tell(sk: *const sock, local_port: u16, name: &mut impl Name) {
     if !state.names.scope.get(&off).covers(port) {
         return;
     }
-    match state.sessions.rename(&off, sk as usize, port, name) {
-        Named::Renamed => state.stats.count_at_node(Counter::PeerTold),
-        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
+    let named = state.sessions.rename(&off, sk as usize, port, name);
+    if named == Named::Other {
         // SAFETY: By this function's contract.
-        Named::Other => unsafe { tell_early(state, sk, name) },
+        unsafe { tell_early(state, sk, name) };
+    } else {
+        count(state, named, Counter::PeerTold);
+    }
+}
+
+/// Counts what became of a name, as `told` where it was told.
+#[inline(always)]
+fn count(state: &State, named: Named, told: Counter) {
+    match named {
+        Named::Renamed => state.stats.count_at_node(told),
+        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
+        Named::Other => {}
     }
 }
 
@@ -717,11 +728,7 @@ unsafe fn tell_early(state: &State, sk: *const sock, name: &mut impl Name) {
             .sessions
             .rename(&off, sk as usize, flow.local_port, name),
     };
-    match named {
-        Named::Renamed => state.stats.count_at_node(Counter::PeerTold),
-        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
-        Named::Other => {}
-    }
+    count(state, named, Counter::PeerTold);
 }
 
 /// The kernel has told the name of an AF_INET socket itself: the VIP is put there instead, if its
@@ -786,9 +793,6 @@ unsafe fn tell_local(sk: *const sock, local_port: u16, name: &mut impl Name) {
         [0, 0] => flow.local_port,
         port => port,
     };
-    match name.rename(flow.local_port, &flow.local, &Address { port, ..vip }) {
-        Named::Renamed => state.stats.count_at_node(Counter::LocalTold),
-        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
-        Named::Other => {}
-    }
+    let named = name.rename(flow.local_port, &flow.local, &Address { port, ..vip });
+    count(state, named, Counter::LocalTold);
 }
