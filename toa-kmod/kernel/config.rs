@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What the owner of the node has set: by parameters at load, by netlink later.
-//!
-//! A [`Config`] never changes once it is published. A change is a new one in its place, so a hook works by
-//! the old one or by the new one, and the old one is freed when no hook can be reading it.
-
-use core::ptr::NonNull;
 
 use super::errno::{Error, Result};
 use super::shim;
 use super::slice::Slice;
 use super::{layouts, parameter_refused, shim_text};
-use crate::backend::{self, Box};
+use crate::backend;
 use crate::pure::layout::Table;
 use crate::pure::text::Text;
 use crate::pure::trust::{self, Prefix, Range, Refused, Trusted};
-use crate::shared::current::{Current, Reader};
 
 /// All that can be set at run time.
 pub(super) struct Config {
@@ -101,83 +95,4 @@ fn refused(refused: Refused<'_>) -> Error {
         .text("\" ");
     let why = refused.why.show(why);
     parameter_refused(&what, &why)
-}
-
-/// The [`Config`] in force.
-pub(super) struct Configs(Current<Config>);
-
-impl Configs {
-    pub(super) fn new(first: Config) -> Result<Self> {
-        let Prepared(first) = Prepared::new(first)?;
-        let first = to_raw(first);
-        // SAFETY: `Drop` frees it, when no reader is left.
-        Ok(Self(unsafe { Current::new(first) }))
-    }
-
-    /// The one in force.
-    #[inline(always)]
-    pub(super) fn get<'a>(&self, reader: &'a impl Reader) -> &'a Config {
-        self.0.get(reader)
-    }
-
-    /// Puts in force what `change` makes of the present one, if anything. May sleep, and so may
-    /// `change`.
-    ///
-    /// # Safety
-    ///
-    /// Only one at a time calls this.
-    pub(super) unsafe fn change<E>(
-        &self,
-        change: impl FnOnce(&Config) -> Result<Option<Prepared>, E>,
-    ) -> Result<(), E> {
-        // SAFETY: It stays until somebody replaces it, which nobody else does meanwhile.
-        let alone = unsafe { Alone::new() };
-        let Some(Prepared(next)) = change(self.0.get(&alone))? else {
-            return Ok(());
-        };
-        let old = self.0.replace(to_raw(next));
-        // SAFETY: Sleeping is allowed.
-        unsafe { shim::toa_shim_synchronize_rcu() };
-        // SAFETY: It came from a `Box`, and every hook and reader that saw it is gone.
-        drop(unsafe { Box::from_raw(old.as_ptr()) });
-        Ok(())
-    }
-}
-
-/// A [`Config`] that can be put in force without fail.
-pub(super) struct Prepared(Box<Config>);
-
-impl Prepared {
-    /// May sleep.
-    pub(super) fn new(config: Config) -> Result<Self> {
-        backend::new_box(config).map(Self)
-    }
-}
-
-/// Whoever changes the configuration can read it, since nobody else can free it.
-struct Alone(());
-
-impl Alone {
-    /// # Safety
-    ///
-    /// Nothing is replaced for as long as what is read by this is used.
-    unsafe fn new() -> Self {
-        Self(())
-    }
-}
-
-// SAFETY: By the contract of `new`.
-unsafe impl Reader for Alone {}
-
-fn to_raw(config: Box<Config>) -> NonNull<Config> {
-    // SAFETY: A `Box` is never null.
-    unsafe { NonNull::new_unchecked(Box::into_raw(config)) }
-}
-
-impl Drop for Configs {
-    fn drop(&mut self) {
-        let last = self.0.last();
-        // SAFETY: It came from a `Box`; no hook and no other reader is left.
-        drop(unsafe { Box::from_raw(last.as_ptr()) });
-    }
 }

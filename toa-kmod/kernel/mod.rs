@@ -8,7 +8,8 @@
 //! [`session`] the connections that have one, in a [`cache`], [`first_data`] those whose data are
 //! read, [`config`] what the node's owner has set, [`netlink`] how it is set later and what is listed,
 //! [`refused`] who was not believed, [`transparent`] the mode in which nobody needs to ask, [`stats`] the
-//! counters, [`status`] what `/proc/net` shows. [`layouts`] are the sets of options. [`shim`] is generated from `shim/shim.h`.
+//! counters, [`status`] what `/proc/net` shows. [`layouts`] are the sets of options, and what can be set is
+//! read as it is [`in_force`]. [`shim`] is generated from `shim/shim.h`.
 //!
 //! The two ways to build the module differ in `crate::backend` alone.
 
@@ -19,6 +20,7 @@ pub(crate) mod errno;
 mod first_data;
 mod guard;
 mod hooks;
+mod in_force;
 mod layouts;
 mod netlink;
 mod refused;
@@ -40,6 +42,7 @@ use crate::backend::{self, Box};
 use crate::pure::text::Text;
 use errno::{Error, Result};
 use hooks::{EntryHook, HookParam};
+use in_force::InForce;
 
 /// A text of the module's own: its version, or a parameter. These are set before the module's code
 /// runs and stay as they are (parameters have mode 0444). A macro, so that the call is direct.
@@ -70,7 +73,7 @@ struct State {
     stats: stats::Stats,
     sessions: session::Sessions,
     syns: syn::Syns,
-    config: config::Configs,
+    config: InForce<config::Config>,
     refused: refused::RefusedSources,
     first_data: first_data::FirstData,
     names: transparent::Names,
@@ -79,7 +82,7 @@ struct State {
 impl State {
     fn new(config: config::Config, wish: HookParam) -> Result<Self> {
         Ok(Self {
-            config: config::Configs::new(config)?,
+            config: InForce::new(backend::new_box(config)?),
             refused: refused::RefusedSources::new(),
             stats: stats::Stats::new()?,
             sessions: session::Sessions::new()?,

@@ -7,12 +7,13 @@ use core::mem::size_of;
 use core::ptr::{self, NonNull};
 use core::slice;
 
-use super::config::{Config, Prepared};
+use super::config::Config;
 use super::errno::{Error, Result};
 use super::guard::RcuReader;
 use super::session::Cursor;
 use super::shim::{self, genl_info, netlink_callback, sk_buff};
 use super::{layouts, state, transparent, State};
+use crate::backend;
 use crate::pure::netlink::{self, prefix_value, Change};
 use crate::pure::uapi_netlink as uapi;
 
@@ -116,7 +117,7 @@ unsafe fn set(state: &State, area: &[u8], change: &Change<'_>) -> Result<(), Fai
         if next.layouts.epoch != present.layouts.epoch {
             state.stats.begin(next.layouts.epoch);
         }
-        let next = Prepared::new(next)?;
+        let next = backend::new_box(next)?;
         let transparent = match change.transparent {
             wish if wish.is_empty() => None,
             wish => Some(transparent::prepare(wish).map_err(Failed::of_transparent)?),

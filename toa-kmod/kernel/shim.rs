@@ -293,9 +293,6 @@ unsafe extern "C" {
     pub fn toa_shim_free(object: *mut ::core::ffi::c_void);
 }
 unsafe extern "C" {
-    pub fn toa_shim_rcu_wait();
-}
-unsafe extern "C" {
     pub fn toa_shim_irq_save() -> ::core::ffi::c_ulong;
 }
 unsafe extern "C" {

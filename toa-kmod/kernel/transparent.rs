@@ -16,12 +16,12 @@
 use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_ulong, c_void};
 use core::ops::{Deref, DerefMut};
-use core::ptr::NonNull;
 use core::slice;
 
 use super::calls::{describe, look_up_early, still_waiting};
 use super::errno::{Error, Result};
 use super::guard::{CalledOff, RcuReader};
+use super::in_force::InForce;
 use super::seq::Seq;
 use super::session::Found;
 use super::shim::{self, sock};
@@ -36,7 +36,7 @@ use crate::pure::netlink::Transparent;
 use crate::pure::ports;
 use crate::pure::text::Text;
 use crate::pure::uapi_netlink::TOA_PORTS_MAX;
-use crate::shared::current::{Current, Reader};
+use crate::shared::current::Reader;
 use crate::shared::seen::Seen;
 
 /// More than there are places in a kernel that ask on behalf of programs: three or four.
@@ -121,18 +121,17 @@ pub(super) struct Names {
     /// in modules, which come and go, but no function of a module asks for a program.
     programs: Seen<PROGRAMS>,
     others: Seen<OTHERS>,
-    scope: Current<Scope>,
+    scope: InForce<Scope>,
 }
 
 impl Names {
     /// The mode is off.
     pub(super) fn new() -> Result<Self> {
-        let scope = to_raw(backend::new_box(Scope::new(false, false, b"")?)?);
+        let scope = Scope::new(false, false, b"")?;
         Ok(Self {
             programs: Seen::new(),
             others: Seen::new(),
-            // SAFETY: `put_in_force` and `Drop` free it, when no reader is left.
-            scope: unsafe { Current::new(scope) },
+            scope: InForce::new(backend::new_box(scope)?),
         })
     }
 
@@ -145,28 +144,10 @@ impl Names {
     /// told by the old one when this returns, also who sleeps in a function of ours until then. May
     /// sleep, but not for those.
     fn put_in_force(&self, next: Box<Scope>) {
-        let local = next.local;
-        let old = self.scope.replace(to_raw(next));
         // SAFETY: No preconditions.
-        unsafe { shim::toa_shim_getname_local(u8::from(local)) };
-        // SAFETY: The caller may sleep.
-        unsafe { shim::toa_shim_rcu_wait() };
-        // SAFETY: It came from a `Box`, and whoever has read it has been waited for.
-        drop(unsafe { Box::from_raw(old.as_ptr()) });
+        unsafe { shim::toa_shim_getname_local(u8::from(next.local)) };
+        self.scope.replace(next);
     }
-}
-
-impl Drop for Names {
-    fn drop(&mut self) {
-        let last = self.scope.last();
-        // SAFETY: It came from a `Box`; nobody is left who tells names.
-        drop(unsafe { Box::from_raw(last.as_ptr()) });
-    }
-}
-
-fn to_raw(scope: Box<Scope>) -> NonNull<Scope> {
-    // SAFETY: A `Box` is never null.
-    unsafe { NonNull::new_unchecked(Box::into_raw(scope)) }
 }
 
 /// A kernel function with ours in its place.

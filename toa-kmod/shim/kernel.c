@@ -37,7 +37,10 @@ void toa_shim_rcu_read_unlock(void)
 	rcu_read_unlock();
 }
 
-/* Waits for every reader of this moment, and for code that runs with bottom halves off. */
+/*
+ * Waits for every reader of this moment, and for code that runs with bottom
+ * halves off. A macro on some kernels.
+ */
 void toa_shim_synchronize_rcu(void)
 {
 	synchronize_rcu();
@@ -88,12 +91,6 @@ void *toa_shim_alloc_large(size_t bytes)
 void toa_shim_free(void *object)
 {
 	kvfree(object);
-}
-
-/* A macro on some kernels. */
-void toa_shim_rcu_wait(void)
-{
-	synchronize_rcu();
 }
 
 unsigned long toa_shim_irq_save(void)

@@ -170,7 +170,6 @@ void *toa_shim_cache_alloc(struct kmem_cache *cache);
 void toa_shim_cache_free(struct kmem_cache *cache, void *object);
 void *toa_shim_alloc_large(size_t bytes);
 void toa_shim_free(void *object);
-void toa_shim_rcu_wait(void);
 unsigned long toa_shim_irq_save(void);
 void toa_shim_irq_restore(unsigned long flags);
 __u8 toa_shim_in_nmi(void);
