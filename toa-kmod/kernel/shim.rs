@@ -372,7 +372,7 @@ unsafe extern "C" {
     pub fn toa_shim_switch_unlock();
 }
 unsafe extern "C" {
-    pub fn toa_shim_net_admin() -> __u8;
+    pub fn toa_shim_may_set(loaded: __u8) -> __u8;
 }
 unsafe extern "C" {
     pub fn toa_shim_version(text: *mut *const __u8) -> usize;

@@ -440,12 +440,12 @@ impl Drop for Served {
     }
 }
 
-/// Who may load modules has set parameters before the module is up; then, the node's network is the
-/// matter of who has CAP_NET_ADMIN, whoever may write to the file.
+/// Before the module is up, its parameters are set by who may load modules; then, the node's network is
+/// the matter of who has CAP_NET_ADMIN. In neither case is it enough that somebody may write to the file.
 fn set(wish: Transparent<'_>) -> c_int {
     let up = Held::new().phase == Phase::Up;
     // SAFETY: No preconditions.
-    if up && unsafe { shim::toa_shim_net_admin() } == 0 {
+    if unsafe { shim::toa_shim_may_set(u8::from(up)) } == 0 {
         return Error::EPERM.to_errno();
     }
     match prepare(wish) {

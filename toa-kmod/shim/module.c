@@ -94,10 +94,10 @@ void toa_shim_switch_unlock(void)
 	mutex_unlock(&switching);
 }
 
-/* ns_capable() on the initial namespace is what this is. */
-u8 toa_shim_net_admin(void)
+/* In the initial user namespace: that is what capable() asks. */
+u8 toa_shim_may_set(u8 loaded)
 {
-	return capable(CAP_NET_ADMIN);
+	return capable(loaded ? CAP_NET_ADMIN : CAP_SYS_MODULE);
 }
 
 u8 toa_shim_param_first_data(void)

@@ -194,7 +194,7 @@ size_t toa_shim_param_trusted(const __u8 **text);
 __u8 toa_shim_param_first_data(void);
 void toa_shim_switch_lock(void);
 void toa_shim_switch_unlock(void);
-__u8 toa_shim_net_admin(void);
+__u8 toa_shim_may_set(__u8 loaded);
 size_t toa_shim_version(const __u8 **text);
 
 /* shim/bare.c, in the freestanding build only: the kernel crate has these. */
