@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::host::Host;
+use crate::render::OutputArgs;
 use crate::state::{self, Foreign, Presence};
 
 pub mod build;
@@ -39,19 +40,19 @@ enum Command {
     Unload(unload::Args),
     /// Show what the module is, how it is attached and what it counted
     #[command(after_help = exit::HELP)]
-    Status(status::Args),
+    Status(OutputArgs),
     /// Change what the loaded module does, at once and whole
     #[command(after_help = exit::HELP)]
     Set(set::Args),
     /// List the connections that have an address
     #[command(after_help = exit::HELP)]
-    Sessions(sessions::Args),
+    Sessions(OutputArgs),
     /// Show what the module counted in each network namespace
     #[command(after_help = exit::HELP)]
-    Namespaces(namespaces::Args),
+    Namespaces(OutputArgs),
     /// Prove that the node works, by real connections with TOA in a namespace of their own
     #[command(after_help = exit::HELP)]
-    Check(check::Args),
+    Check(OutputArgs),
     /// Keep forged options from being laundered by this node's NAT, by nftables rules
     #[command(after_help = exit::HELP)]
     Guard(guard::Args),
@@ -68,11 +69,11 @@ impl Cli {
         let outcome = match self.command {
             Command::Load(args) => load::run(&host, &args),
             Command::Unload(args) => unload::run(&host, &args),
-            Command::Status(args) => status::run(&host, &args),
+            Command::Status(args) => status::run(&host, args),
             Command::Set(args) => set::run(&host, &args),
-            Command::Sessions(args) => sessions::run(&host, &args),
-            Command::Namespaces(args) => namespaces::run(&host, &args),
-            Command::Check(args) => check::run(&host, &args),
+            Command::Sessions(args) => sessions::run(&host, args),
+            Command::Namespaces(args) => namespaces::run(&host, args),
+            Command::Check(args) => check::run(&host, args),
             Command::Guard(args) => guard::run(&host, &args),
             Command::Build(args) => build::run(&host, &args),
         };

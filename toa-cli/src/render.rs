@@ -35,6 +35,14 @@ pub enum Output {
     Json,
 }
 
+/// The argument of every command that has its output in either shape.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct OutputArgs {
+    /// Text for people, or one JSON document
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
 /// What a finding says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {

@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::netns;
-use crate::render::{self, Findings, Mark, Output};
+use crate::render::{self, Findings, Mark, Output, OutputArgs};
 use crate::sources::Sources;
 use crate::state::{self, ModuleReport, Presence};
 use crate::tun::{self, Tun, readable};
@@ -36,14 +36,6 @@ const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd54, 0x4f41, 0, 0, 0, 0, 0, 2);
 /// The clients' addresses, which TOA carries; from the ranges for documentation.
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
-
-/// The arguments of `toa-cli check`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Text for people, or one JSON document
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-}
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
@@ -171,7 +163,7 @@ fn families(layouts: &[String]) -> [Family; 2] {
 /// # Errors
 ///
 /// [`Failure`] says why no connection could be made at all.
-pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
     let outcome = ready(host).and_then(|report| {
         eprintln!("toa-cli: making connections in a network namespace of their own");
         let trusted = report.trusted.and_then(|list| list.parse().ok());

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::guard::{self, Error, Guard};
 use crate::host::Host;
 use crate::packages::{Family, Piece};
-use crate::render::{self, Findings, Mark, Output};
+use crate::render::{self, Findings, Mark, Output, OutputArgs};
 use crate::xtables::CHAIN;
 
 /// The arguments of `toa-cli guard`.
@@ -43,11 +43,7 @@ enum What {
     Print(Trusted),
     /// Say whether they are installed, and fit the module
     #[command(after_help = crate::exit::HELP)]
-    Status {
-        /// Text for people, or one JSON document
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Output,
-    },
+    Status(OutputArgs),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -136,7 +132,7 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
             super::print(&trusted.guard(host)?.rules())?;
             Ok(Exit::Good)
         }
-        What::Status { output } => status(host, *output),
+        What::Status(OutputArgs { output }) => status(host, *output),
     }
 }
 

@@ -10,16 +10,8 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::render::{self, Output};
+use crate::render::{self, Output, OutputArgs};
 use crate::state::{self, Counters, Presence};
-
-/// The arguments of `toa-cli namespaces`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Text for people, or one JSON document
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-}
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
@@ -61,7 +53,7 @@ const COLUMNS: [(&str, &str); 5] = [
 /// # Errors
 ///
 /// [`Failure`] says what was in the way.
-pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
     match state::presence(host) {
         Presence::Ours(_) => {}
         Presence::Absent => return Err(super::not_loaded()),

@@ -9,15 +9,7 @@ use crate::control::{Control, Session};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::render::{self, Output};
-
-/// The arguments of `toa-cli sessions`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Text for people, or one JSON document
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-}
+use crate::render::{self, Output, OutputArgs};
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
@@ -34,7 +26,7 @@ struct Document<'a> {
 /// # Errors
 ///
 /// [`Failure`] says why there is nothing to list.
-pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
     super::require_loaded(host)?;
     let sessions = Control::open()
         .and_then(|control| control.sessions())

@@ -10,16 +10,8 @@ use super::guard::Standing;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::render::{self, Findings, Mark, Output};
+use crate::render::{self, Findings, Mark, Output, OutputArgs};
 use crate::state::{self, Counters, Foreign, Hook, Loaded, Presence, Refused};
-
-/// The arguments of `toa-cli status`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Text for people, or one JSON document
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-}
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
@@ -104,7 +96,7 @@ impl Switches {
 /// # Errors
 ///
 /// Only where stdout cannot be written.
-pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
+pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
     let (text, exit) = render(host, args.output);
     super::print(&text)?;
     Ok(exit)
