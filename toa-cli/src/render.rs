@@ -12,7 +12,7 @@ use crate::exit::Exit;
 
 /// The version of the JSON output. It changes only when a field changes its
 /// meaning or goes; new fields may come at any time.
-pub const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 1;
 
 /// The colour of what is good.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -217,11 +217,30 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// A document as indented JSON.
+/// What every JSON document says, ahead of what is its command's own.
+#[derive(Debug, Serialize)]
+struct Document<'a, B> {
+    schema: u32,
+    command: &'a str,
+    verdict: &'a str,
+    exit: Exit,
+    #[serde(flatten)]
+    body: &'a B,
+}
+
+/// A command's document as indented JSON, with the fields of `body`.
 #[must_use]
-pub fn json(document: &impl Serialize) -> String {
-    // Only a map with keys that are no strings can fail, and no document has one.
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+pub fn json(command: &str, exit: Exit, body: &impl Serialize) -> String {
+    let document = Document {
+        schema: SCHEMA,
+        command,
+        verdict: exit.word(),
+        exit,
+        body,
+    };
+    // Only a body without names, or a map with keys that are no strings, can fail, and no
+    // document has one.
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
 }
@@ -263,5 +282,23 @@ mod tests {
         assert_eq!(value[1]["mark"], "warning");
         assert_eq!(value[1]["hint"], "look here");
         assert!(value[0].get("hint").is_none());
+    }
+
+    #[test]
+    fn every_document_begins_alike() {
+        #[derive(Serialize)]
+        struct Body {
+            zeal: Option<u8>,
+            checks: [u8; 0],
+        }
+        let body = Body {
+            zeal: None,
+            checks: [],
+        };
+        assert_eq!(
+            json("check", Exit::NotLoaded, &body),
+            "{\n  \"schema\": 1,\n  \"command\": \"check\",\n  \"verdict\": \"not_loaded\",\n  \
+             \"exit\": 3,\n  \"zeal\": null,\n  \"checks\": []\n}\n"
+        );
     }
 }

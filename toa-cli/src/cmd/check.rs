@@ -37,13 +37,9 @@ const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd54, 0x4f41, 0, 0, 0, 0, 0, 2);
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
 
-/// The JSON document.
+/// What is its own in the JSON document.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: u32,
-    command: &'static str,
-    verdict: &'static str,
-    exit: Exit,
+struct Body<'a> {
     /// Why no connection could be made at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem<'a>>,
@@ -177,18 +173,17 @@ pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
         .as_ref()
         .map_or_else(|failure| failure.exit, |_| findings.exit());
     match args.output {
-        Output::Json => super::print(&render::json(&Document {
-            schema: render::SCHEMA,
-            command: "check",
-            verdict: exit.word(),
-            exit,
-            error: outcome.as_ref().err().map(|failure| Problem {
-                what: &failure.what,
-                next: failure.next.as_deref(),
-            }),
-            connections,
-            guard: &guard,
-        }))?,
+        Output::Json => {
+            let body = Body {
+                error: outcome.as_ref().err().map(|failure| Problem {
+                    what: &failure.what,
+                    next: failure.next.as_deref(),
+                }),
+                connections,
+                guard: &guard,
+            };
+            super::print(&render::json("check", exit, &body))?;
+        }
         Output::Text if outcome.is_ok() => {
             super::print(&(findings.text() + &render::verdict("check", exit)))?;
         }

@@ -82,15 +82,11 @@ fn refused(error: &Error, chosen: bool) -> Failure {
     Failure::new(Exit::Unhealthy, error.to_string()).next(next)
 }
 
-/// The JSON document.
+/// What is its own in the JSON document.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: u32,
-    command: &'static str,
-    verdict: &'static str,
-    exit: Exit,
-    guard: &'a Standing,
-    checks: &'a Findings,
+struct Body {
+    guard: Standing,
+    checks: Findings,
 }
 
 /// Runs the command.
@@ -137,24 +133,17 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit, Failure> {
 }
 
 fn status(host: &Host, output: Output) -> Result<Exit, Failure> {
-    let standing = Standing::here(host);
-    let mut findings = Findings::default();
-    standing.judge(&mut findings, Mark::Warning);
-    let exit = match standing.state {
+    let guard = Standing::here(host);
+    let mut checks = Findings::default();
+    guard.judge(&mut checks, Mark::Warning);
+    let exit = match guard.state {
         State::Unknown => Exit::Permission,
-        _ => findings.exit(),
+        _ => checks.exit(),
     };
-    match output {
-        Output::Text => super::print(&(findings.text() + &render::verdict("guard", exit)))?,
-        Output::Json => super::print(&render::json(&Document {
-            schema: render::SCHEMA,
-            command: "guard",
-            verdict: exit.word(),
-            exit,
-            guard: &standing,
-            checks: &findings,
-        }))?,
-    }
+    super::print(&match output {
+        Output::Text => checks.text() + &render::verdict("guard", exit),
+        Output::Json => render::json("guard", exit, &Body { guard, checks }),
+    })?;
     Ok(exit)
 }
 

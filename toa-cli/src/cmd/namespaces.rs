@@ -13,14 +13,10 @@ use crate::host::Host;
 use crate::render::{self, Output, OutputArgs};
 use crate::state::{self, Counters, Presence};
 
-/// The JSON document.
+/// What can be seen: the body of the JSON document.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: u32,
-    command: &'static str,
-    verdict: &'static str,
-    exit: Exit,
-    namespaces: &'a [Namespace],
+struct Listing {
+    namespaces: Vec<Namespace>,
     /// Processes whose namespace may not be looked at.
     hidden: usize,
 }
@@ -60,23 +56,16 @@ pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
         Presence::Changing(word) => return Err(super::changing(&word)),
         Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
     }
-    let (namespaces, hidden) = list(host);
+    let listing = list(host);
     super::print(&match args.output {
-        Output::Text => text(&namespaces, hidden),
-        Output::Json => render::json(&Document {
-            schema: render::SCHEMA,
-            command: "namespaces",
-            verdict: Exit::Good.word(),
-            exit: Exit::Good,
-            namespaces: &namespaces,
-            hidden,
-        }),
+        Output::Text => text(&listing),
+        Output::Json => render::json("namespaces", Exit::Good, &listing),
     })?;
     Ok(Exit::Good)
 }
 
 /// The namespaces that can be seen, and of how many processes they cannot.
-fn list(host: &Host) -> (Vec<Namespace>, usize) {
+fn list(host: &Host) -> Listing {
     let names = host.list("proc").unwrap_or_default();
     let mut pids: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
     pids.sort_unstable();
@@ -113,7 +102,7 @@ fn list(host: &Host) -> (Vec<Namespace>, usize) {
     }
     let mut namespaces: Vec<Namespace> = found.into_values().collect();
     namespaces.sort_by_key(|namespace| (!namespace.node, namespace.pid));
-    (namespaces, hidden)
+    Listing { namespaces, hidden }
 }
 
 /// Of `net:[4026531840]`.
@@ -121,7 +110,7 @@ fn number(link: &str) -> Option<u64> {
     link.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn text(namespaces: &[Namespace], hidden: usize) -> String {
+fn text(Listing { namespaces, hidden }: &Listing) -> String {
     let mut text = format!("{:<10}  {:<24}", "netns", "process");
     for (title, _) in COLUMNS {
         let _ = write!(text, "  {title:>10}");
@@ -142,7 +131,7 @@ fn text(namespaces: &[Namespace], hidden: usize) -> String {
         }
         text.push('\n');
     }
-    if hidden > 0 {
+    if *hidden > 0 {
         let _ = writeln!(
             text,
             "{hidden} processes are not this user's: their namespaces are shown to root only"
@@ -182,14 +171,15 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             symlink(netns, folder.join("net")).unwrap();
         }
-        let (namespaces, hidden) = list(&host);
-        assert_eq!(hidden, 1);
-        let seen: Vec<_> = namespaces
+        let listing = list(&host);
+        assert_eq!(listing.hidden, 1);
+        let seen: Vec<_> = listing
+            .namespaces
             .iter()
             .map(|seen| (seen.netns, seen.pid, seen.program.as_str(), seen.node))
             .collect();
         assert_eq!(seen, [(6, 70, "kubelet", true), (5, 9, "nginx", false)]);
-        let text = text(&namespaces, hidden);
+        let text = text(&listing);
         let rows: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().collect())

@@ -11,14 +11,10 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::render::{self, Output, OutputArgs};
 
-/// The JSON document.
+/// What is its own in the JSON document.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: u32,
-    command: &'static str,
-    verdict: &'static str,
-    exit: Exit,
-    sessions: &'a [Session],
+struct Body {
+    sessions: Vec<Session>,
 }
 
 /// Runs the command.
@@ -33,13 +29,7 @@ pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
         .map_err(|error| super::set::failure(&error))?;
     super::print(&match args.output {
         Output::Text => text(&sessions),
-        Output::Json => render::json(&Document {
-            schema: render::SCHEMA,
-            command: "sessions",
-            verdict: Exit::Good.word(),
-            exit: Exit::Good,
-            sessions: &sessions,
-        }),
+        Output::Json => render::json("sessions", Exit::Good, &Body { sessions }),
     })?;
     Ok(Exit::Good)
 }

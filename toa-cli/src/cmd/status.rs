@@ -13,13 +13,9 @@ use crate::host::Host;
 use crate::render::{self, Findings, Mark, Output, OutputArgs};
 use crate::state::{self, Counters, Foreign, Hook, Loaded, Presence, Refused};
 
-/// The JSON document.
+/// What is its own in the JSON document.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
-    schema: u32,
-    command: &'static str,
-    verdict: &'static str,
-    exit: Exit,
+struct Body<'a> {
     /// `loaded`, `not_loaded`, `coming`, `going` or `foreign`.
     state: &'a str,
     kernel: Kernel<'a>,
@@ -428,11 +424,7 @@ fn json(
         Presence::Foreign(foreign) => ("foreign", None, Some(foreign_json(foreign))),
         Presence::Ours(loaded) => ("loaded", Some(module_json(loaded)), None),
     };
-    render::json(&Document {
-        schema: render::SCHEMA,
-        command: "status",
-        verdict: exit.word(),
-        exit,
+    let body = Body {
         state,
         kernel: Kernel {
             release: host.release(),
@@ -447,7 +439,8 @@ fn json(
         foreign,
         guard,
         checks: findings,
-    })
+    };
+    render::json("status", exit, &body)
 }
 
 fn foreign_json(foreign: &Foreign) -> ForeignModule<'_> {
