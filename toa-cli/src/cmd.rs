@@ -7,7 +7,7 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::render::OutputArgs;
-use crate::state::{self, Foreign, Presence};
+use crate::state::{self, Foreign, Loaded, Presence};
 
 pub mod build;
 pub mod check;
@@ -89,18 +89,15 @@ fn foreign(foreign: &Foreign) -> Failure {
     Failure::new(Exit::Foreign, foreign.explain()).next(foreign.next())
 }
 
-/// What follows from no module at all.
-fn not_loaded() -> Failure {
-    Failure::new(Exit::NotLoaded, "the module toa is not loaded").next("toa-cli load")
-}
-
 /// Goes on only where the module is loaded.
-fn require_loaded(host: &Host) -> Result<(), Failure> {
+fn require_loaded(host: &Host) -> Result<Box<Loaded>, Failure> {
     match state::presence(host) {
-        Presence::Absent => Err(not_loaded()),
+        Presence::Absent => {
+            Err(Failure::new(Exit::NotLoaded, "the module toa is not loaded").next("toa-cli load"))
+        }
         Presence::Changing(word) => Err(changing(&word)),
         Presence::Foreign(stranger) => Err(foreign(&stranger)),
-        Presence::Ours(_) => Ok(()),
+        Presence::Ours(loaded) => Ok(loaded),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::netns;
 use crate::render::{self, Findings, Mark, Output, OutputArgs};
 use crate::sources::Sources;
-use crate::state::{self, ModuleReport, Presence};
+use crate::state::ModuleReport;
 use crate::tun::{self, Tun, readable};
 use crate::wire::ClientOption;
 
@@ -194,28 +194,21 @@ pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
 
 /// Whether there is a module to check, and the means to do it; what it says of itself.
 fn ready(host: &Host) -> Result<ModuleReport, Failure> {
-    let report = match state::presence(host) {
-        Presence::Absent => return Err(super::not_loaded()),
-        Presence::Changing(word) => return Err(super::changing(&word)),
-        Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
-        Presence::Ours(loaded) => {
-            if loaded.abi != Some(libtoa::ABI) {
-                let abi = loaded
-                    .abi
-                    .map_or_else(|| "unknown".to_owned(), |abi| abi.to_string());
-                return Err(Failure::new(
-                    Exit::Unsupported,
-                    format!("the module's ABI is {abi}, and libtoa's is {}", libtoa::ABI),
-                )
-                .next("load the module of this toa-cli's release"));
-            }
-            loaded.report.unwrap_or_default()
-        }
-    };
+    let loaded = super::require_loaded(host)?;
+    if loaded.abi != Some(libtoa::ABI) {
+        let abi = loaded
+            .abi
+            .map_or_else(|| "unknown".to_owned(), |abi| abi.to_string());
+        return Err(Failure::new(
+            Exit::Unsupported,
+            format!("the module's ABI is {abi}, and libtoa's is {}", libtoa::ABI),
+        )
+        .next("load the module of this toa-cli's release"));
+    }
     if let Some(caps) = Capabilities::read(host) {
         capable(caps)?;
     }
-    Ok(report)
+    Ok(loaded.report.unwrap_or_default())
 }
 
 fn capable(caps: Capabilities) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::render::{self, Output, OutputArgs};
-use crate::state::{self, Counters, Presence};
+use crate::state::Counters;
 
 /// What can be seen: the body of the JSON document.
 #[derive(Debug, Serialize)]
@@ -50,12 +50,7 @@ const COLUMNS: [(&str, &str); 5] = [
 ///
 /// [`Failure`] says what was in the way.
 pub fn run(host: &Host, args: OutputArgs) -> Result<Exit, Failure> {
-    match state::presence(host) {
-        Presence::Ours(_) => {}
-        Presence::Absent => return Err(super::not_loaded()),
-        Presence::Changing(word) => return Err(super::changing(&word)),
-        Presence::Foreign(foreign) => return Err(super::foreign(&foreign)),
-    }
+    super::require_loaded(host)?;
     let listing = list(host);
     super::print(&match args.output {
         Output::Text => text(&listing),
