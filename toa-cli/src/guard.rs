@@ -65,17 +65,7 @@ impl Guard {
     ///
     /// [`Error::Any`] where the module trusts everybody, and what cannot be read.
     pub fn of(host: &Host) -> Result<Self, Error> {
-        let report = ModuleReport::of(host).unwrap_or_default();
-        let trusted = match &report.trusted {
-            Some(list) => guarded(list)?,
-            None => guarded(TRUSTED)?,
-        };
-        let (chosen, kinds) = (false, kinds(&report)?);
-        Ok(Self {
-            trusted,
-            chosen,
-            kinds,
-        })
+        Self::new(host, None)
     }
 
     /// The same, with the trusted sources of the caller's choice.
@@ -84,13 +74,16 @@ impl Guard {
     ///
     /// The entry of either list that cannot be read.
     pub fn trusting(host: &Host, list: &str) -> Result<Self, Error> {
-        let trusted = guarded(list)?;
+        Self::new(host, Some(list))
+    }
+
+    fn new(host: &Host, chosen: Option<&str>) -> Result<Self, Error> {
         let report = ModuleReport::of(host).unwrap_or_default();
-        let (chosen, kinds) = (true, kinds(&report)?);
+        let list = chosen.or(report.trusted.as_deref()).unwrap_or(TRUSTED);
         Ok(Self {
-            trusted,
-            chosen,
-            kinds,
+            trusted: guarded(list)?,
+            chosen: chosen.is_some(),
+            kinds: kinds(&report)?,
         })
     }
 
