@@ -103,13 +103,17 @@ fn require_loaded(host: &Host) -> Result<Box<Loaded>, Failure> {
 
 /// What follows from a module in between.
 fn changing(word: &str) -> Failure {
-    let doing = if word == "coming" {
+    let what = format!("the module toa is just {}", doing(word));
+    Failure::new(Exit::NotLoaded, what).next("wait a moment and try again")
+}
+
+/// The kernel's word for a module in between, in plain words.
+fn doing(word: &str) -> &'static str {
+    if word == "coming" {
         "being loaded"
     } else {
         "being unloaded"
-    };
-    Failure::new(Exit::NotLoaded, format!("the module toa is just {doing}"))
-        .next("wait a moment and try again")
+    }
 }
 
 /// Prints to stdout, or says why not.

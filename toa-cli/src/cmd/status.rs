@@ -129,15 +129,10 @@ fn judge(
             Exit::NotLoaded
         }
         Presence::Changing(word) => {
-            let doing = if word == "coming" {
-                "being loaded"
-            } else {
-                "being unloaded"
-            };
             findings.advise(
                 "module",
                 Mark::Failed,
-                format!("toa is not loaded: it is just {doing}"),
+                format!("toa is not loaded: it is just {}", super::doing(word)),
                 "wait a moment and try again",
             );
             Exit::NotLoaded
