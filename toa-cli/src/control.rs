@@ -545,14 +545,6 @@ mod tests {
         assert_eq!(read_session(&[&bytes[..], &[7; 8]].concat()), Some(session));
     }
 
-    fn tlv(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
     #[test]
     fn the_kernels_words_and_its_culprit_are_found() {
         let change = Change {
@@ -586,11 +578,13 @@ mod tests {
             (0, "no good"),
         ] {
             let words = [
-                vec![0; 16],
-                tlv(1, b"no good\0"),
-                tlv(2, &(at as u32).to_ne_bytes()),
+                attribute(1, b"no good\0".to_vec()),
+                attribute(2, (at as u32).to_ne_bytes().to_vec()),
             ];
-            let bytes = [&(-22i32).to_ne_bytes()[..], &words.concat()].concat();
+            let mut bytes = [&(-22i32).to_ne_bytes()[..], &[0; 16]].concat();
+            let behind = bytes.len();
+            bytes.resize(behind + words.as_slice().buffer_len(), 0);
+            words.as_slice().emit(&mut bytes[behind..]);
             let buffer = netlink_packet_core::ErrorBuffer::new_checked(&bytes).unwrap();
             let error = ErrorMessage::parse(&buffer).unwrap();
             let error = refused(NLM_F_ACK_TLVS, &error, &attributes(&change));
