@@ -20,6 +20,8 @@ use toa_testbed::Family;
 use toa_vm_tests::node::{PATIENCE, Sysctl};
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
+use crate::module::StopAtEnd;
+
 fn control() -> Control {
     Control::open().expect("the module answers by netlink")
 }
@@ -90,14 +92,6 @@ fn meanwhile<A: Send, R>(
     again: impl Fn(usize) -> A + Sync,
     work: impl FnOnce() -> R,
 ) -> (Vec<A>, R) {
-    struct Over<'a>(&'a AtomicBool);
-
-    impl Drop for Over<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let repeating = scope.spawn(|| {
@@ -107,7 +101,7 @@ fn meanwhile<A: Send, R>(
             }
             results
         });
-        let over = Over(&is_over);
+        let over = StopAtEnd(&is_over);
         let result = work();
         drop(over);
         (repeating.join().unwrap(), result)

@@ -358,7 +358,7 @@ impl Traffic {
 }
 
 /// Sets the flag also where the owner panics, so that no thread is waited for in vain.
-struct StopAtEnd<'a>(&'a AtomicBool);
+pub(super) struct StopAtEnd<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {

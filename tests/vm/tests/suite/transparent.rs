@@ -24,7 +24,7 @@ use toa_testbed::Family;
 use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
-use crate::module::sleepy;
+use crate::module::{StopAtEnd, sleepy};
 use crate::segments::fast_open;
 
 const STATUS: &str = "/proc/net/toa";
@@ -489,15 +489,6 @@ fn traced_functions_serve_on() {
             node::skip("this kernel has neither tracer of functions");
         }
     });
-}
-
-/// Sets the flag also where the owner panics, so that no thread is waited for in vain.
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Tasks accept and ask without pause while the module comes and goes: each answer is the client's
