@@ -185,22 +185,29 @@ pub fn has_mptcp() -> bool {
     has
 }
 
-/// A counter of MPTCP's, of the calling thread's network namespace.
+/// A counter of TCP's (`TcpExt`) or MPTCP's (`MPTcpExt`), of the calling thread's network namespace.
 ///
 /// # Panics
 ///
 /// Where the kernel has none of that name.
 #[must_use]
 #[track_caller]
-pub fn mptcp_counter(name: &str) -> u64 {
+pub fn netstat(group: &str, name: &str) -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/netstat").expect("the counters");
-    let mut lines = text.lines().filter(|line| line.starts_with("MPTcpExt:"));
-    let names = lines.next().expect("MPTCP's names").split_whitespace();
-    let numbers = lines.next().expect("MPTCP's numbers").split_whitespace();
-    let (_, number) = names
-        .zip(numbers)
-        .find(|(n, _)| *n == name)
-        .unwrap_or_else(|| panic!("no {name} among MPTCP's counters"));
+    // The names on a line, their numbers on the next.
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(group)?.strip_prefix(':'));
+    let mut words = || {
+        let line = lines.next();
+        let line = line.unwrap_or_else(|| panic!("no counters of {group}"));
+        line.split_whitespace()
+    };
+    // The names are on a line, and their numbers on the next.
+    let (_, number) = words()
+        .zip(words())
+        .find(|(found, _)| *found == name)
+        .unwrap_or_else(|| panic!("no {name} among the counters of {group}"));
     number.parse().expect("a number")
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use toa_cli::client::Client;
 use toa_cli::wire::{Flags, toa};
 use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, command, in_ns};
-use toa_vm_tests::node::{self, PATIENCE, mptcp_counter, wait_until};
+use toa_vm_tests::node::{self, PATIENCE, netstat, wait_until};
 use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, stream_socket};
 use toa_vm_tests::{
     Conn, Stats, World, accept, module, original, server_ip, sessions, sessions_become, settle,
@@ -396,7 +396,7 @@ fn an_mp_join_with_a_bad_hmac_leaves_no_session() {
             let first = Conn::accepted(first, &listener);
             assert_eq!(sessions(), 0);
 
-            let failures = mptcp_counter("MPJoinAckHMacFailure");
+            let failures = netstat("MPTcpExt", "MPJoinAckHMacFailure");
             let option = toa(254, original(Family::V4, 66, 66));
             let with = |carries: bool| if carries { &option[..] } else { &[] };
             let mut join = world.client(Family::V4, &listener);
@@ -418,7 +418,7 @@ fn an_mp_join_with_a_bad_hmac_leaves_no_session() {
             let ack = [&[MPTCP, 24, 0x10, 0][..], &[0; 20], with(in_ack)].concat();
             join.ack(&ack).unwrap();
             wait_until("the bad HMAC is counted", || {
-                mptcp_counter("MPJoinAckHMacFailure") == failures + 1
+                netstat("MPTcpExt", "MPJoinAckHMacFailure") == failures + 1
             });
             let reset = join.recv().unwrap();
             assert!(reset.flags.contains(Flags::RST), "{reset}");

@@ -16,16 +16,8 @@ use nix::sys::socket::{
 use toa_cli::client::Client;
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
-use toa_vm_tests::node::{PATIENCE, Sysctl};
+use toa_vm_tests::node::{PATIENCE, Sysctl, netstat};
 use toa_vm_tests::{Conn, Stats, World, accept, original, server_ip, sessions, sessions_become};
-
-use super::table::counter;
-
-/// What the kernel's counters of TCP say of this namespace.
-fn netstat(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    counter(&text, "TcpExt:", name)
-}
 
 /// Sets an option of TCP.
 #[track_caller]
@@ -78,9 +70,13 @@ fn dropped(
     let mut end = world.client(family, listener);
     end.syn(syn).unwrap();
     end.recv_syn_ack().unwrap();
-    let before = netstat(drops);
+    let before = netstat("TcpExt", drops);
     end.ack(ack).unwrap();
-    assert_eq!(netstat(drops), before + 1, "the ACK was not dropped");
+    assert_eq!(
+        netstat("TcpExt", drops),
+        before + 1,
+        "the ACK was not dropped"
+    );
     end
 }
 
@@ -228,12 +224,12 @@ fn a_full_accept_queue_keeps_what_the_dropped_ack_carried() {
                 end.syn(options[0]).unwrap();
                 end.recv_syn_ack().unwrap();
                 full.fill(world, family);
-                let before = netstat("ListenOverflows");
+                let before = netstat("TcpExt", "ListenOverflows");
                 end.ack(options[1]).unwrap();
                 end.data_with(b"data", options[1]).unwrap();
                 end.seq = end.seq.wrapping_sub(4);
                 assert_eq!(
-                    netstat("ListenOverflows"),
+                    netstat("TcpExt", "ListenOverflows"),
                     before + 2,
                     "nothing was dropped"
                 );

@@ -25,7 +25,7 @@ use toa_cli::client::{Client, Link};
 use toa_cli::tun::Tun;
 use toa_cli::wire::toa;
 use toa_testbed::{Carrier, Family, Kinds, Plan, Topology, in_ns};
-use toa_vm_tests::node::{self, PATIENCE, Sysctl, ip, mptcp_counter, wait_until};
+use toa_vm_tests::node::{self, PATIENCE, Sysctl, ip, netstat, wait_until};
 use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, sockaddr, stream_socket};
 use toa_vm_tests::{
     Conn, World, accept, module, original, server_ip, sessions, settle, sockopt, wait_readable,
@@ -642,7 +642,7 @@ fn real_mptcp_clients_of_tcp_and_mptcp_servers() {
             let listener = listen_at(stream_socket(Family::V4, protocol), at);
             let port = listener.local_addr().unwrap().port();
             let vip = SocketAddr::new(topology.vip(Family::V4), port);
-            let before = mptcp_counter("MPCapableACKRX");
+            let before = netstat("MPTcpExt", "MPCapableACKRX");
             let no_room = topology.hop().counts().no_room;
             let mut client = in_ns(topology.client(), || {
                 let fd = stream_socket(Family::V4, IPPROTO_MPTCP);
@@ -651,7 +651,7 @@ fn real_mptcp_clients_of_tcp_and_mptcp_servers() {
             })
             .unwrap();
             let (mut server, peer) = accept(&listener);
-            assert_eq!(mptcp_counter("MPCapableACKRX") > before, true_mptcp);
+            assert_eq!(netstat("MPTcpExt", "MPCapableACKRX") > before, true_mptcp);
             assert_eq!(topology.hop().counts().no_room, no_room);
             if true_mptcp {
                 assert!(matches!(libtoa::original(&server), Err(Error::NotTcp)));

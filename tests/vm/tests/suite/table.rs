@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Addresses that a SYN brought, waiting for their connection: what floods and forgers gain.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -208,10 +207,7 @@ fn syn_cookies_lose_neither_syn_nor_ack() {
         for (kind, family) in [(200, Family::V4), (253, Family::V6)] {
             let client = original(family, 7, 7);
             let listener = world.listen(family);
-            let sent = || {
-                let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-                counter(&text, "TcpExt:", "SyncookiesRecv")
-            };
+            let sent = || node::netstat("TcpExt", "SyncookiesRecv");
             let before = sent();
             let mut conn = world.connect(family, &listener, &toa(kind, client), &[]);
             assert_told(&conn, client, Segment::Syn);
@@ -225,16 +221,6 @@ fn syn_cookies_lose_neither_syn_nor_ack() {
             assert_eq!(sent() - before, 3, "cookies were not in use");
         }
     });
-}
-
-/// A number of /proc/net/netstat: names on a line, numbers on the next.
-pub(super) fn counter(text: &str, group: &str, name: &str) -> u64 {
-    let mut lines = text.lines().filter(|line| line.starts_with(group));
-    let names = lines.next().unwrap().split_whitespace();
-    let numbers = lines.next().unwrap().split_whitespace();
-    let mut pairs = names.zip(numbers);
-    let (_, number) = pairs.find(|(n, _)| *n == name).unwrap();
-    number.parse().unwrap()
 }
 
 /// Who guesses the addresses and ports but not the sequence number gains nothing, whether cookies
