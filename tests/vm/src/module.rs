@@ -233,6 +233,38 @@ pub fn references() -> u32 {
     text.trim().parse().expect("a number")
 }
 
+/// The value of a parameter of the module, as its file shows it.
+///
+/// # Panics
+///
+/// Where there is no such file, or no line in it.
+#[must_use]
+#[track_caller]
+pub fn parameter(name: &str) -> String {
+    let path = format!("/sys/module/toa/parameters/{name}");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.strip_suffix('\n')
+        .unwrap_or_else(|| panic!("{path}: {text:?}"))
+        .to_owned()
+}
+
+/// What /proc/net/toa says of `key`.
+///
+/// # Panics
+///
+/// Where it says nothing.
+#[must_use]
+#[track_caller]
+pub fn status(key: &str) -> String {
+    let text = fs::read_to_string("/proc/net/toa").expect("/proc/net/toa");
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+    value
+        .unwrap_or_else(|| panic!("no {key} in {text}"))
+        .to_owned()
+}
+
 /// The kernel's functions that the module watches, as far as something does, by ftrace or kprobe.
 ///
 /// # Panics

@@ -17,6 +17,7 @@ use toa_cli::control::{Change, Config, Control, Error, Session};
 use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
 use toa_testbed::Family;
+use toa_vm_tests::module::{parameter, status};
 use toa_vm_tests::node::{PATIENCE, Sysctl};
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
@@ -170,8 +171,7 @@ fn the_trusted_sources_are_set_at_once_and_told() {
         assert_eq!(now.trusted, sources(list));
         assert_eq!(now.generation, before.generation + 1);
         assert_eq!((now.layouts, now.first_data), (before.layouts, false));
-        let report = fs::read_to_string("/proc/net/toa").unwrap();
-        assert!(report.contains(&format!("\ntrusted: {list}\n")), "{report}");
+        assert_eq!(status("trusted"), list);
         // Who has read an older one changes nothing.
         let stale = Change {
             generation: Some(before.generation),
@@ -189,8 +189,7 @@ fn the_trusted_sources_are_set_at_once_and_told() {
         assert_eq!(believed(world, "203.0.113.66"), REFUSED);
         control().set(&trusted("any")).unwrap();
         assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
-        let report = fs::read_to_string("/proc/net/toa").unwrap();
-        assert!(report.contains("\ntrusted: any\n"), "{report}");
+        assert_eq!(status("trusted"), "any");
     });
 }
 
@@ -399,8 +398,7 @@ fn another_set_of_layouts_is_read_from_the_next_segment_on() {
         control().set(&layouts("ucloud")).unwrap();
         let set = "200/8=client-v4,253/8=client-v4,252/8=client-v4";
         assert_eq!(control().config().unwrap().layouts, set);
-        let report = fs::read_to_string("/proc/net/toa").unwrap();
-        assert!(report.contains(&format!("\nlayouts: {set}\n")), "{report}");
+        assert_eq!(status("layouts"), set);
         between.ack(&[]).unwrap();
         let between = Conn::accepted(between, &listener);
         assert_eq!(told_to(&between), Some((client, Segment::Syn)));
@@ -503,11 +501,6 @@ fn first_data_that_cannot_be_read_change_nothing() {
             })
             .unwrap();
     });
-}
-
-fn parameter(name: &str) -> String {
-    let path = format!("/sys/module/toa/parameters/{name}");
-    fs::read_to_string(path).unwrap().trim_end().to_owned()
 }
 
 /// The mode `transparent` as the parameters show it, and as netlink tells it.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parameter `layouts`: each vendor's options on real connections, and what is refused.
 
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use libtoa::Segment;
@@ -211,10 +210,8 @@ fn a_list_of_ones_own_says_what_an_option_is() {
         ("255/6=vpc-id,254/16=client-vip-v4", 254, "client-vip-v4"),
     ] {
         let _unloaded = load(list);
-        let text = fs::read_to_string("/proc/net/toa").unwrap();
-        assert!(text.contains(&format!("\nlayouts: {list}\n")), "{text}");
-        let parameter = fs::read_to_string("/sys/module/toa/parameters/layouts").unwrap();
-        assert_eq!(parameter.trim_end(), list);
+        assert_eq!(module::status("layouts"), list);
+        assert_eq!(module::parameter("layouts"), list);
         World::beside(|world| {
             let (bytes, told) = option(kind, name);
             let listener = world.listen(Family::V6);
@@ -228,12 +225,10 @@ fn a_list_of_ones_own_says_what_an_option_is() {
 #[test]
 fn the_default_is_tencents() {
     World::run(|_| {
-        let parameter = fs::read_to_string("/sys/module/toa/parameters/layouts").unwrap();
-        assert_eq!(parameter, "tencent\n");
+        assert_eq!(module::parameter("layouts"), "tencent");
         let (_, rows) = PROFILES[0];
-        let text = fs::read_to_string("/proc/net/toa").unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("layouts: "));
-        let mut entries: Vec<&str> = line.expect("the set in force").split(',').collect();
+        let in_force = module::status("layouts");
+        let mut entries: Vec<&str> = in_force.split(',').collect();
         let mut documented: Vec<String> = rows
             .iter()
             .map(|(kind, length, name)| format!("{kind}/{length}={name}"))

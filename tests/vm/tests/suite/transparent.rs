@@ -21,13 +21,12 @@ use toa_cli::client::Client;
 use toa_cli::control::{self, Control};
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
+use toa_vm_tests::module::{parameter, status};
 use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
 use crate::module::{StopAtEnd, sleepy};
 use crate::segments::fast_open;
-
-const STATUS: &str = "/proc/net/toa";
 
 /// What the mode redirects.
 const GETNAMES: [&str; 2] = ["inet_getname", "inet6_getname"];
@@ -39,11 +38,6 @@ fn set(parameter: &str, value: &str) -> Result<(), Errno> {
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap()))
 }
 
-fn get(parameter: &str) -> String {
-    let value = fs::read_to_string(format!("/sys/module/toa/parameters/{parameter}")).unwrap();
-    value.trim_end().to_owned()
-}
-
 /// Runs a test with the module loaded so.
 fn with<T: Send>(parameters: &str, work: impl FnOnce(&World) -> T + Send) -> T {
     let _unloaded = module::Unloaded::now();
@@ -53,15 +47,6 @@ fn with<T: Send>(parameters: &str, work: impl FnOnce(&World) -> T + Send) -> T {
     module::unload_patiently();
     module::assert_nothing_left();
     result
-}
-
-fn status_line(key: &str) -> String {
-    let text = fs::read_to_string(STATUS).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
-    line.unwrap_or_else(|| panic!("no {key} in {text}"))
-        .to_owned()
 }
 
 /// An address that the kernel writes.
@@ -175,9 +160,10 @@ const KINDS: [(Family, Family, u8); 4] = [
 #[test]
 fn off_by_default() {
     World::run(|world| {
-        assert_eq!(status_line("transparent"), "off");
-        assert_eq!(status_line("transparent_local"), "off");
-        assert!(!fs::read_to_string(STATUS).unwrap().contains("getname"));
+        assert_eq!(status("transparent"), "off");
+        assert_eq!(status("transparent_local"), "off");
+        let text = fs::read_to_string("/proc/net/toa").unwrap();
+        assert!(!text.contains("getname"), "{text}");
         assert_eq!(module::hooked_of(&GETNAMES), Vec::<String>::new());
         let listener = world.listen(Family::V4);
         let option = toa(200, original(Family::V4, 7, 7));
@@ -194,9 +180,9 @@ fn off_by_default() {
 #[test]
 fn accept_and_getpeername_tell_the_client_and_agree() {
     with("transparent=1", |world| {
-        assert_eq!(status_line("transparent"), "all ports");
-        assert_eq!(status_line("hook inet_getname"), "ftrace missed 0");
-        assert_eq!(status_line("hook inet6_getname"), "ftrace missed 0");
+        assert_eq!(status("transparent"), "all ports");
+        assert_eq!(status("hook inet_getname"), "ftrace missed 0");
+        assert_eq!(status("hook inet6_getname"), "ftrace missed 0");
         for (wire, carried, kind) in KINDS {
             for dual in [false, true] {
                 let listener = if dual {
@@ -311,7 +297,7 @@ fn a_reset_connection_with_an_address_is_not_connected() {
 fn only_the_ports_of_the_list() {
     let ports = |list: &str| format!("transparent=1 transparent_ports={list}");
     with(&ports("8080,65535,1"), |world| {
-        assert_eq!(status_line("transparent"), "8080,65535,1");
+        assert_eq!(status("transparent"), "8080,65535,1");
         let client = original(Family::V4, 7, 7);
         let option = toa(200, client);
         for (port, covered) in [
@@ -372,7 +358,7 @@ fn a_bad_list_or_switch_is_einval_and_names_what_is_wrong() {
     }
     // A list alone does not switch it on.
     module::load("transparent_ports=80").unwrap();
-    assert_eq!(status_line("transparent"), "off");
+    assert_eq!(status("transparent"), "off");
 }
 
 /// How connection set-up is watched is another matter.
@@ -435,7 +421,7 @@ fn a_livepatch_that_owns_the_function_is_reported_and_the_mode_refused() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("inet_getname"), "{lines:?}");
     assert_eq!(
-        (status_line("transparent"), get("transparent")),
+        (status("transparent"), parameter("transparent")),
         ("off".to_owned(), "N".to_owned())
     );
     drop(owner);
@@ -662,17 +648,17 @@ fn switched_at_run_time() {
         };
         for round in 0..3 {
             set("transparent", "1").unwrap();
-            assert_eq!(get("transparent"), "Y");
-            assert_eq!(status_line("transparent"), "all ports");
+            assert_eq!(parameter("transparent"), "Y");
+            assert_eq!(status("transparent"), "all ports");
             assert!(module::hooked_of(&GETNAMES).len() >= 2);
             accepted(client, "on");
 
             set("transparent_ports", "1,65535").unwrap();
-            assert_eq!(status_line("transparent"), "1,65535");
+            assert_eq!(status("transparent"), "1,65535");
             accepted(peer.local(), "other ports");
             let list = format!("80,{port}");
             set("transparent_ports", &list).unwrap();
-            assert_eq!(get("transparent_ports"), list);
+            assert_eq!(parameter("transparent_ports"), list);
             accepted(client, "this port");
 
             // A bad list leaves all as it was.
@@ -689,14 +675,14 @@ fn switched_at_run_time() {
                 Err(Errno::ENOSPC)
             );
             assert_eq!(
-                (get("transparent_ports"), get("transparent")),
+                (parameter("transparent_ports"), parameter("transparent")),
                 (list.clone(), "Y".into())
             );
-            assert_eq!(status_line("transparent"), list);
+            assert_eq!(status("transparent"), list);
             accepted(client, "as it was");
 
             set("transparent", "N").unwrap();
-            assert_eq!(status_line("transparent"), "off");
+            assert_eq!(status("transparent"), "off");
             // Nothing is left of it.
             assert_eq!(
                 module::hooked_of(&GETNAMES),
@@ -705,7 +691,7 @@ fn switched_at_run_time() {
             );
             accepted(peer.local(), "off");
             // The list stays, and an empty one is all ports.
-            assert_eq!(get("transparent_ports"), list);
+            assert_eq!(parameter("transparent_ports"), list);
             set("transparent_ports", "").unwrap();
         }
         peer.rst().unwrap();
@@ -733,7 +719,7 @@ fn switching_wants_cap_net_admin() {
             ["transparent", "transparent_local", "transparent_ports"].map(|name| set(name, "1"))
         });
         assert_eq!(refused.join().unwrap(), [Err(Errno::EPERM); 3]);
-        assert_eq!(status_line("transparent"), "off");
+        assert_eq!(status("transparent"), "off");
         for (name, mode) in [("transparent", 0o644), ("transparent_ports", 0o644)] {
             let path = format!("/sys/module/toa/parameters/{name}");
             let file = fs::metadata(path).unwrap();
@@ -821,11 +807,11 @@ fn getsockname_tells_the_vip() {
         let (without, _) = Way::Accept.accept(&listener);
         assert_eq!(accepted, client);
         assert_eq!(stream.local_addr().unwrap(), local);
-        assert_eq!(status_line("transparent_local"), "off");
+        assert_eq!(status("transparent_local"), "off");
 
         set("transparent_local", "1").unwrap();
         assert_eq!(
-            (get("transparent_local"), status_line("transparent_local")),
+            (parameter("transparent_local"), status("transparent_local")),
             ("Y".into(), "on".into())
         );
         let before = Stats::read();
