@@ -20,12 +20,14 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
+/// Runs toa-cli, or what runs it, and takes what it says.
+#[track_caller]
 pub(crate) fn finish(command: &mut Command) -> Run {
     let output = command
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()
-        .expect("toa-cli is on the PATH");
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Run {
         code: output.status.code().expect("it was not killed"),
@@ -34,6 +36,7 @@ pub(crate) fn finish(command: &mut Command) -> Run {
     }
 }
 
+#[track_caller]
 pub(crate) fn run(args: &[&str]) -> Run {
     finish(command("toa-cli").args(args))
 }

@@ -16,11 +16,12 @@ use nix::sched::{CloneFlags, setns};
 use toa_cli::control::{Change, Config, Control, Error, Session};
 use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
-use toa_testbed::Family;
+use toa_testbed::{Family, command};
 use toa_vm_tests::module::{parameter, status};
 use toa_vm_tests::node::{PATIENCE, Sysctl};
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
+use crate::cli::{self, Run};
 use crate::module::StopAtEnd;
 
 fn control() -> Control {
@@ -752,19 +753,10 @@ fn a_long_list_has_each_that_stays_once() {
     });
 }
 
-fn cli(wrapper: &[&str], arguments: &[&str]) -> (Option<i32>, String, String) {
+/// toa-cli, run by another program.
+fn wrapped(wrapper: &[&str], arguments: &[&str]) -> Run {
     let words = [wrapper, &["toa-cli"], arguments].concat();
-    let output = toa_testbed::command(words[0])
-        .args(&words[1..])
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    cli::finish(command(words[0]).args(&words[1..]))
 }
 
 /// Without the capability nothing is told or set; with that of a user namespace of one's own nothing
@@ -801,18 +793,18 @@ fn only_the_nodes_owner_sets() {
                 ["--transparent-ports", "80"],
             ] {
                 let arguments = [&["set"], &arguments[..]].concat();
-                let (code, _, err) = cli(wrapper, &arguments);
-                assert_eq!(code, Some(4), "{wrapper:?} {arguments:?}: {err}");
-                assert!(err.contains("CAP_NET_ADMIN"), "{err}");
+                let run = wrapped(wrapper, &arguments);
+                assert_eq!(run.code, 4, "{wrapper:?} {arguments:?}: {run:?}");
+                assert!(run.stderr.contains("CAP_NET_ADMIN"), "{run:?}");
             }
         }
         for wrapper in [&plain[..], &guest] {
-            let (code, _, err) = cli(wrapper, &["sessions"]);
-            assert_eq!(code, Some(4), "{wrapper:?}: {err}");
+            let run = wrapped(wrapper, &["sessions"]);
+            assert_eq!(run.code, 4, "{wrapper:?}: {run:?}");
         }
-        let (code, out, err) = cli(&contained, &["sessions", "-o", "json"]);
-        assert_eq!(code, Some(0), "{err}");
-        assert!(out.contains("\"sessions\": []"), "{out}");
+        let run = wrapped(&contained, &["sessions", "-o", "json"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert!(run.stdout.contains("\"sessions\": []"), "{run:?}");
         assert_eq!(control().config().unwrap(), before);
     });
 }
@@ -822,19 +814,19 @@ fn only_the_nodes_owner_sets() {
 fn the_tool_sets_and_lists() {
     World::run(|world| {
         let _back = AsLoaded::now();
-        let (code, _, err) = cli(
-            &[],
-            &[
-                "set",
-                "--trust",
-                "203.0.113.66,10.0.0.0/7",
-                "--layouts",
-                "ucloud",
-                "--first-data",
-                "on",
-            ],
-        );
-        assert_eq!(code, Some(0), "{err}");
+        let set = |arguments: &[&str]| {
+            let run = cli::run(&[&["set"], arguments].concat());
+            (run.code, run.stderr)
+        };
+        let (code, err) = set(&[
+            "--trust",
+            "203.0.113.66,10.0.0.0/7",
+            "--layouts",
+            "ucloud",
+            "--first-data",
+            "on",
+        ]);
+        assert_eq!(code, 0, "{err}");
         assert!(
             err.contains("trusted: 10.0.0.0/7,") && err.contains(",203.0.113.66/32,"),
             "{err}"
@@ -848,9 +840,10 @@ fn the_tool_sets_and_lists() {
         let mut end = world.client_from(peer, &listener);
         end.connect(&[], &toa(252, client)).unwrap();
         let _conn = Conn::accepted(end, &listener);
-        let (code, out, err) = cli(&[], &["sessions"]);
-        assert_eq!(code, Some(0), "{err}");
-        let row: Vec<&str> = out.lines().nth(1).unwrap().split_whitespace().collect();
+        let run = cli::run(&["sessions"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        let row = run.stdout.lines().nth(1).unwrap();
+        let row: Vec<&str> = row.split_whitespace().collect();
         let port = listener.local_addr().unwrap().port().to_string();
         let netns = netns().to_string();
         assert_eq!(
@@ -869,19 +862,18 @@ fn the_tool_sets_and_lists() {
             (["--trusted", "10.1.2.3/8"], "the prefix is 10.0.0.0/8"),
             (["--trusted", ""], "`none` trusts nobody"),
         ] {
-            let (code, _, err) = cli(&[], &[&["set"], &list[..]].concat());
-            assert_eq!(code, Some(2), "{err}");
+            let (code, err) = set(&list);
+            assert_eq!(code, 2, "{err}");
             assert!(err.contains(says), "{err}");
         }
-        let (code, _, err) = cli(&[], &["set", "--layouts", "nobody"]);
-        assert_eq!(code, Some(1), "{err}");
+        let (code, err) = set(&["--layouts", "nobody"]);
+        assert_eq!(code, 1, "{err}");
         assert!(err.contains("nobody: no profile is called that"), "{err}");
 
-        let set = |arguments: &[&str]| cli(&[], &[&["set"], arguments].concat());
         let mode = "--transparent on --transparent-local on --transparent-ports 80,443";
         let mode: Vec<&str> = mode.split(' ').collect();
-        let (code, _, err) = set(&mode);
-        assert_eq!(code, Some(0), "{err}");
+        let (code, err) = set(&mode);
+        assert_eq!(code, 0, "{err}");
         for line in [
             "transparent: on",
             "transparent local: on",
@@ -893,15 +885,15 @@ fn the_tool_sets_and_lists() {
             );
         }
         assert_mode(true, true, "80,443");
-        let (code, _, err) = set(&["--transparent", "off", "--transparent-ports", "80,http"]);
-        assert_eq!(code, Some(1), "{err}");
+        let (code, err) = set(&["--transparent", "off", "--transparent-ports", "80,http"]);
+        assert_eq!(code, 1, "{err}");
         assert!(err.contains("http: not a port"), "{err}");
-        let (code, _, err) = set(&["--transparent-ports", ""]);
-        assert_eq!(code, Some(2), "{err}");
+        let (code, err) = set(&["--transparent-ports", ""]);
+        assert_eq!(code, 2, "{err}");
         assert!(err.contains("`all` is all of them"), "{err}");
         assert_mode(true, true, "80,443");
-        let (code, _, err) = set(&["--transparent", "off", "--transparent-ports", "all"]);
-        assert_eq!(code, Some(0), "{err}");
+        let (code, err) = set(&["--transparent", "off", "--transparent-ports", "all"]);
+        assert_eq!(code, 0, "{err}");
         assert!(err.contains("transparent ports: all\n"), "{err}");
         assert_mode(false, true, "");
     });
@@ -913,15 +905,15 @@ fn a_node_that_trusts_others_only_is_healthy() {
     let _unloaded = module::loaded_with("");
     for (list, skipped) in [("192.0.2.0/24,2001:db8:7::/48", 0), ("198.51.100.9", 3)] {
         control().set(&trusted(list)).unwrap();
-        let (code, out, err) = cli(&[], &["check", "-o", "json"]);
-        assert_eq!(code, Some(0), "{list}: {out}{err}");
-        let check: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let run = cli::run(&["check", "-o", "json"]);
+        assert_eq!(run.code, 0, "{list}: {run:?}");
+        let check = cli::json(&run);
         let connections = check["connections"].as_array().unwrap();
         let with = |mark| connections.iter().filter(|one| one["mark"] == mark).count();
         assert_eq!(
             (with("good"), with("skipped")),
             (6 - skipped, skipped),
-            "{out}"
+            "{run:?}"
         );
     }
 }

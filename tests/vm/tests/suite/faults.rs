@@ -14,9 +14,11 @@ use nix::errno::Errno;
 use toa_cli::kmsg::Cursor;
 use toa_cli::wire::toa;
 use toa_kmod::pure::uapi::toa_original;
-use toa_testbed::{Family, command};
+use toa_testbed::Family;
 use toa_vm_tests::node::{self, Sysctl};
 use toa_vm_tests::{World, accept, kernel_log, module, original};
+
+use crate::cli;
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 const TOA_SO_ABI: i32 = 0x544f_4101;
@@ -284,12 +286,8 @@ fn a_kernel_without_what_is_to_be_hooked_is_refused_by_name() {
 }
 
 fn toa_cli(arguments: &[&str]) -> (i32, String) {
-    let output = command("toa-cli").args(arguments).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(said).unwrap(),
-    )
+    let run = cli::run(arguments);
+    (run.code, run.stdout + &run.stderr)
 }
 
 #[test]

@@ -24,6 +24,7 @@ use toa_vm_tests::{
     World, accept, kernel_log, module, original, peer_ip, sessions, settle, sockopt, wait_readable,
 };
 
+use super::cli;
 use super::segments::rare_ways_work;
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
@@ -601,13 +602,9 @@ fn unloading_while_a_task_sleeps_inside_the_call_is_refused() {
                     assert_eq!(module::unload(), Err(Errno::EAGAIN));
                     assert!(start.elapsed() < Duration::from_secs(5), "rmmod hung");
                 }
-                let busy = command("toa-cli")
-                    .args(["unload", "--wait", "1"])
-                    .output()
-                    .unwrap();
-                assert_eq!(busy.status.code(), Some(1), "{busy:?}");
-                let said = String::from_utf8_lossy(&busy.stderr);
-                assert!(said.contains("in use"), "{said}");
+                let busy = cli::run(&["unload", "--wait", "1"]);
+                assert_eq!(busy.code, 1, "{busy:?}");
+                assert!(busy.stderr.contains("in use"), "{busy:?}");
                 // Others are answered meanwhile.
                 let told = libtoa::original(&conn.stream).unwrap();
                 assert_eq!(told.map(|told| told.addr), Some(client));
