@@ -23,6 +23,7 @@ use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, 
 
 use crate::cli::{self, Run};
 use crate::module::StopAtEnd;
+use crate::segments::told;
 
 fn control() -> Control {
     Control::open().expect("the module answers by netlink")
@@ -115,22 +116,16 @@ fn changing(sets: &[Change; 2]) -> impl Fn(usize) + Sync {
     |time| control().set(&sets[time % 2]).unwrap()
 }
 
-/// What a connection from `peer` is told whose SYN and ACK carry these options.
-fn told(
+/// The client that a connection from `peer` is told whose SYN and ACK carry these options.
+fn client_told(
     world: &World,
     listener: &TcpListener,
     peer: SocketAddr,
     [syn, ack]: [&[u8]; 2],
-) -> Option<(SocketAddr, Segment)> {
+) -> Option<SocketAddr> {
     let mut end = world.client_from(peer, listener);
     end.connect(syn, ack).unwrap();
-    let conn = Conn::accepted(end, listener);
-    told_to(&conn)
-}
-
-fn told_to(conn: &Conn) -> Option<(SocketAddr, Segment)> {
-    let told = libtoa::original(&conn.stream).unwrap();
-    told.map(|told| (told.addr, told.segment))
+    told(&Conn::accepted(end, listener).stream).map(|(client, _)| client)
 }
 
 /// By which segments a connection from `peer` is told its client.
@@ -149,7 +144,7 @@ fn believed(world: &World, peer: &str) -> [bool; 2] {
     let mut port = 30_000;
     [[&option[..], &[]], [&[], &option]].map(|carried| {
         port += 1;
-        told(world, &listener, SocketAddr::new(peer, port), carried).is_some()
+        client_told(world, &listener, SocketAddr::new(peer, port), carried).is_some()
     })
 }
 
@@ -323,7 +318,7 @@ fn a_change_is_whole_for_those_who_come_meanwhile() {
                     } else {
                         [&[], &option[..]]
                     };
-                    if let Some((addr, _)) = told(world, &listener, peer, carried) {
+                    if let Some(addr) = client_told(world, &listener, peer, carried) {
                         assert_eq!(addr, client);
                         answers[case] += 1;
                     }
@@ -371,8 +366,8 @@ fn nobody_is_refused_whom_both_lists_trust() {
                     [&[], &option[..]]
                 };
                 let peer = SocketAddr::from(([10, 0, 0, 2], 10_000 + n));
-                let told = told(world, &listener, peer, carried);
-                assert_eq!(told.map(|(addr, _)| addr), Some(client), "{n}");
+                let told = client_told(world, &listener, peer, carried);
+                assert_eq!(told, Some(client), "{n}");
             }
         });
         assert!(changes.len() > 5, "{} changes only", changes.len());
@@ -390,7 +385,7 @@ fn another_set_of_layouts_is_read_from_the_next_segment_on() {
         let [by_200, by_252] = [(200, client), (252, other)].map(|(kind, addr)| toa(kind, addr));
         let old = world.connect(Family::V4, &listener, &[], &by_200);
         let none = world.connect(Family::V4, &listener, &by_252, &[]);
-        assert_eq!(told_to(&none), None);
+        assert_eq!(told(&none.stream), None);
         // A SYN that the old set has read, and a connection that the new one sees born.
         let mut between = world.client(Family::V4, &listener);
         between.syn(&by_200).unwrap();
@@ -402,8 +397,8 @@ fn another_set_of_layouts_is_read_from_the_next_segment_on() {
         assert_eq!(status("layouts"), set);
         between.ack(&[]).unwrap();
         let between = Conn::accepted(between, &listener);
-        assert_eq!(told_to(&between), Some((client, Segment::Syn)));
-        assert_eq!(told_to(&old), Some((client, Segment::Ack)));
+        assert_eq!(told(&between.stream), Some((client, Segment::Syn)));
+        assert_eq!(told(&old.stream), Some((client, Segment::Ack)));
         // The third row was another option's: its count began anew.
         let before = Stats::read();
         for stats in [&before, &Stats::own()] {
@@ -411,13 +406,13 @@ fn another_set_of_layouts_is_read_from_the_next_segment_on() {
             assert_eq!(stats.get("ack_200_8"), 0);
         }
         let new = world.connect(Family::V4, &listener, &[], &by_252);
-        assert_eq!(told_to(&new), Some((other, Segment::Ack)));
+        assert_eq!(told(&new.stream), Some((other, Segment::Ack)));
         assert_eq!(Stats::read().since(&before).get("ack_252_8"), 1);
 
         control().set(&layouts("254/8=client-v4")).unwrap();
         let gone = world.connect(Family::V4, &listener, &by_200, &by_252);
-        assert_eq!(told_to(&gone), None);
-        assert_eq!(told_to(&new), Some((other, Segment::Ack)));
+        assert_eq!(told(&gone.stream), None);
+        assert_eq!(told(&new.stream), Some((other, Segment::Ack)));
         // Back, and not to what was counted then.
         control().set(&layouts("ucloud")).unwrap();
         assert_eq!(Stats::read().get("ack_252_8"), 0);
@@ -445,7 +440,7 @@ fn first_data_are_read_while_that_is_on() {
             let speak = |conn: &mut Conn| {
                 conn.client.data_with(b"data", &option).unwrap();
                 conn.server_reads(b"data");
-                told_to(conn)
+                told(&conn.stream)
             };
             let named = Some((client, Segment::Data));
             let connect = || world.connect(Family::V4, &listener, &[], &[]);
@@ -465,7 +460,7 @@ fn first_data_are_read_while_that_is_on() {
             assert_eq!(speak(&mut d), None);
             assert_eq!(speak(&mut e), None);
             assert_eq!(speak(&mut connect()), named);
-            assert_eq!(told_to(&c), named);
+            assert_eq!(told(&c.stream), named);
         });
     }
 }

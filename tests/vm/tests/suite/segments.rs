@@ -35,7 +35,8 @@ fn set(socket: impl AsFd, name: libc::c_int, value: libc::c_int) {
     Errno::result(result).unwrap();
 }
 
-fn told(socket: impl AsFd) -> Option<(SocketAddr, Segment)> {
+#[track_caller]
+pub(super) fn told(socket: impl AsFd) -> Option<(SocketAddr, Segment)> {
     let told = libtoa::original(socket).expect("the module answers");
     told.map(|told| (told.addr, told.segment))
 }
