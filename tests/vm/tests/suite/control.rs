@@ -24,6 +24,7 @@ use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, 
 use crate::cli::{self, Run};
 use crate::module::StopAtEnd;
 use crate::segments::told;
+use crate::trust::{BELIEVED, NOT_BELIEVED, told_to};
 
 fn control() -> Control {
     Control::open().expect("the module answers by netlink")
@@ -128,41 +129,18 @@ fn client_told(
     told(&Conn::accepted(end, listener).stream).map(|(client, _)| client)
 }
 
-/// By which segments a connection from `peer` is told its client.
-fn believed(world: &World, peer: &str) -> [bool; 2] {
-    let peer: IpAddr = peer.parse().unwrap();
-    let family = if peer.is_ipv4() {
-        Family::V4
-    } else {
-        Family::V6
-    };
-    let listener = world.listen(family);
-    let option = toa(
-        if peer.is_ipv4() { 200 } else { 253 },
-        original(family, 7, 7),
-    );
-    let mut port = 30_000;
-    [[&option[..], &[]], [&[], &option]].map(|carried| {
-        port += 1;
-        client_told(world, &listener, SocketAddr::new(peer, port), carried).is_some()
-    })
-}
-
-const BELIEVED: [bool; 2] = [true, true];
-const REFUSED: [bool; 2] = [false, false];
-
 #[test]
 fn the_trusted_sources_are_set_at_once_and_told() {
     World::run(|world| {
         let _back = AsLoaded::now();
         let before = control().config().unwrap();
         assert_eq!(before.trusted.prefixes().len(), 9);
-        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+        assert_eq!(told_to(world, "203.0.113.66"), NOT_BELIEVED);
         let list = "203.0.113.64/27,2001:db8::/32";
         control().set(&trusted(list)).unwrap();
-        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
-        assert_eq!(believed(world, "2001:db8::66"), BELIEVED);
-        assert_eq!(believed(world, "10.0.0.2"), REFUSED);
+        assert_eq!(told_to(world, "203.0.113.66"), BELIEVED);
+        assert_eq!(told_to(world, "2001:db8::66"), BELIEVED);
+        assert_eq!(told_to(world, "10.0.0.2"), NOT_BELIEVED);
         let now = control().config().unwrap();
         assert_eq!(now.trusted, sources(list));
         assert_eq!(now.generation, before.generation + 1);
@@ -182,9 +160,9 @@ fn the_trusted_sources_are_set_at_once_and_told() {
             ..trusted("none")
         };
         control().set(&fresh).unwrap();
-        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+        assert_eq!(told_to(world, "203.0.113.66"), NOT_BELIEVED);
         control().set(&trusted("any")).unwrap();
-        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
+        assert_eq!(told_to(world, "203.0.113.66"), BELIEVED);
         assert_eq!(status("trusted"), "any");
     });
 }
@@ -202,10 +180,10 @@ fn a_list_of_4096_and_none_of_4097() {
         control().set(&many(4096)).unwrap();
         let set = Sources::new(&apart(first, 4096));
         assert_eq!(control().config().unwrap().trusted, set);
-        assert_eq!(believed(world, "11.0.0.2"), BELIEVED);
-        assert_eq!(believed(world, "11.0.31.254"), BELIEVED);
-        assert_eq!(believed(world, "11.0.31.255"), REFUSED);
-        assert_eq!(believed(world, "11.0.32.0"), REFUSED);
+        assert_eq!(told_to(world, "11.0.0.2"), BELIEVED);
+        assert_eq!(told_to(world, "11.0.31.254"), BELIEVED);
+        assert_eq!(told_to(world, "11.0.31.255"), NOT_BELIEVED);
+        assert_eq!(told_to(world, "11.0.32.0"), NOT_BELIEVED);
         let (errno, why) = refusal(&many(4097));
         assert_eq!(errno, Errno::EINVAL);
         assert_eq!(why, "11.0.32.0/32: too many prefixes: 4096 at most");
@@ -489,7 +467,7 @@ fn first_data_that_cannot_be_read_change_nothing() {
         );
         assert_eq!(control().config().unwrap(), before);
         assert_eq!(module::hooked(), hooked);
-        assert_eq!(believed(world, "10.0.0.2"), BELIEVED);
+        assert_eq!(told_to(world, "10.0.0.2"), BELIEVED);
         control()
             .set(&Change {
                 first_data: Some(true),
@@ -608,7 +586,7 @@ fn both_modes_or_neither() {
         assert_eq!(control().config().unwrap(), before);
         assert_mode(false, false, "");
         assert_eq!(module::hooked(), hooked);
-        assert_eq!(believed(world, "203.0.113.66"), REFUSED);
+        assert_eq!(told_to(world, "203.0.113.66"), NOT_BELIEVED);
 
         let refused = |change: &Change| {
             let (before, hooked) = (control().config().unwrap(), module::hooked());
@@ -639,7 +617,7 @@ fn both_modes_or_neither() {
         control().set(&both).unwrap();
         assert_mode(true, false, "80");
         assert!(control().config().unwrap().first_data);
-        assert_eq!(believed(world, "203.0.113.66"), BELIEVED);
+        assert_eq!(told_to(world, "203.0.113.66"), BELIEVED);
     });
 }
 

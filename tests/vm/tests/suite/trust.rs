@@ -27,7 +27,7 @@ fn family_of(peer: IpAddr) -> Family {
 /// What a connection from `peer` is told, with the option in its SYN and in its ACK, and how many
 /// options were not believed.
 #[track_caller]
-fn told_to(world: &World, peer: &str) -> ([Option<Carrier>; 2], u64) {
+pub(super) fn told_to(world: &World, peer: &str) -> ([Option<Carrier>; 2], u64) {
     let peer: IpAddr = peer.parse().unwrap();
     let family = family_of(peer);
     let listener = world.listen(family);
@@ -51,8 +51,9 @@ fn told_to(world: &World, peer: &str) -> ([Option<Carrier>; 2], u64) {
     (told, Stats::read().since(&before).get("untrusted"))
 }
 
-const BELIEVED: ([Option<Carrier>; 2], u64) = ([Some(Carrier::Syn), Some(Carrier::Ack)], 0);
-const NOT_BELIEVED: ([Option<Carrier>; 2], u64) = ([None, None], 2);
+pub(super) const BELIEVED: ([Option<Carrier>; 2], u64) =
+    ([Some(Carrier::Syn), Some(Carrier::Ack)], 0);
+pub(super) const NOT_BELIEVED: ([Option<Carrier>; 2], u64) = ([None, None], 2);
 
 /// The first and the last address of each range that is trusted by default, and the ones beside it.
 #[test]
