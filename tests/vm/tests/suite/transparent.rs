@@ -38,15 +38,13 @@ fn set(parameter: &str, value: &str) -> Result<(), Errno> {
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap()))
 }
 
-/// Runs a test with the module loaded so.
-fn with<T: Send>(parameters: &str, work: impl FnOnce(&World) -> T + Send) -> T {
-    let _unloaded = module::Unloaded::now();
-    module::load(parameters).unwrap();
-    let result = World::beside(work);
+/// Runs a test with the module loaded so, and sees that nothing of it is left.
+fn with(parameters: &str, work: impl FnOnce(&World) + Send) {
+    let _loaded = module::loaded_with(parameters);
+    World::beside(work);
     settle();
     module::unload_patiently();
     module::assert_nothing_left();
-    result
 }
 
 /// An address that the kernel writes.
@@ -487,15 +485,8 @@ fn loaded_and_unloaded_while_tasks_accept_and_ask_without_pause() {
         let client = original(Family::V4, 7, 7);
         let option = toa(200, client);
         let listener = world.listen(Family::V4);
-        let mut held = Client::new(
-            world.link(),
-            world.fresh_peer(Family::V4),
-            listener.local_addr().unwrap(),
-        );
-        held.patience = PATIENCE;
-        let _unloaded = module::Unloaded::now();
-        module::load("transparent=1").unwrap();
-        held.connect(&option, &[]).unwrap();
+        let _loaded = module::loaded_with("transparent=1");
+        let mut held = connect(world, Family::V4, &listener, &option, &[]);
         let (stream, accepted) = Way::Accept.accept(&listener);
         assert_eq!(accepted, client);
         let wires = held.local();
