@@ -328,10 +328,9 @@ fn check_leaves_live_connections_alone() {
 #[test]
 fn check_finds_a_node_whose_hooks_are_silent() {
     let _loaded = module::loaded_with("hook=kprobe");
-    let kprobes = "/sys/kernel/debug/kprobes/enabled";
-    fs::write(kprobes, "0").unwrap();
+    let off = node::kprobes_off();
     let (status, check) = (run(&["status"]), run(&["check"]));
-    fs::write(kprobes, "1").unwrap();
+    drop(off);
     assert_eq!(status.code, 1, "{status:?}");
     assert_eq!(check.code, 1, "{check:?}");
     assert!(check.stdout.contains("got no address"), "{check:?}");

@@ -18,7 +18,7 @@ use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
 use toa_testbed::{Family, command};
 use toa_vm_tests::module::{parameter, status};
-use toa_vm_tests::node::{PATIENCE, Sysctl};
+use toa_vm_tests::node::{self, PATIENCE, Sysctl};
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
 use crate::cli::{self, Run};
@@ -448,15 +448,14 @@ fn first_data_are_read_while_that_is_on() {
 fn first_data_that_cannot_be_read_change_nothing() {
     World::run_with("hook=kprobe", |world| {
         let (before, hooked) = (control().config().unwrap(), module::hooked());
-        let enabled = "/sys/kernel/debug/kprobes/enabled";
-        fs::write(enabled, "0").unwrap();
+        let off = node::kprobes_off();
         let change = Change {
             first_data: Some(true),
             layouts: Some("dpvs".to_owned()),
             ..trusted("any")
         };
         let ((errno, why), lines) = kernel_log::during(|| refusal(&change));
-        fs::write(enabled, "1").unwrap();
+        drop(off);
         assert_eq!(errno, Errno::EOPNOTSUPP);
         assert!(why.contains("first data cannot be read"), "{why}");
         assert!(
@@ -577,10 +576,9 @@ fn both_modes_or_neither() {
             ..trusted("any")
         };
         let (before, hooked) = (control().config().unwrap(), module::hooked());
-        let enabled = "/sys/kernel/debug/kprobes/enabled";
-        fs::write(enabled, "0").unwrap();
+        let off = node::kprobes_off();
         let (errno, why) = refusal(&both);
-        fs::write(enabled, "1").unwrap();
+        drop(off);
         assert_eq!(errno, Errno::EOPNOTSUPP);
         assert!(why.contains("first data cannot be read"), "{why}");
         assert_eq!(control().config().unwrap(), before);
