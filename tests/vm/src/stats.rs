@@ -27,10 +27,7 @@ impl Stats {
     #[must_use]
     #[track_caller]
     pub fn read() -> Self {
-        node::require();
-        let text = fs::read_to_string("/proc/net/toa_stats")
-            .unwrap_or_else(|error| panic!("/proc/net/toa_stats: {error}"));
-        Self::parse(&text)
+        Self::read_from("/proc/net/toa_stats")
     }
 
     /// Those of the calling thread's network namespace alone.
@@ -41,8 +38,12 @@ impl Stats {
     #[must_use]
     #[track_caller]
     pub fn own() -> Self {
+        Self::read_from("/proc/thread-self/net/toa_stats")
+    }
+
+    #[track_caller]
+    fn read_from(path: &str) -> Self {
         node::require();
-        let path = "/proc/thread-self/net/toa_stats";
         let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         Self::parse(&text)
     }

@@ -24,6 +24,7 @@ use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, 
 use crate::cli::{self, Run};
 use crate::module::StopAtEnd;
 use crate::segments::told;
+use crate::transparent::GETNAMES;
 use crate::trust::{BELIEVED, NOT_BELIEVED, told_to};
 
 fn control() -> Control {
@@ -70,6 +71,13 @@ fn trusted(list: &str) -> Change {
 fn layouts(set: &str) -> Change {
     Change {
         layouts: Some(set.to_owned()),
+        ..Change::default()
+    }
+}
+
+fn first_data(on: bool) -> Change {
+    Change {
+        first_data: Some(on),
         ..Change::default()
     }
 }
@@ -406,11 +414,7 @@ fn first_data_are_read_while_that_is_on() {
             let client = original(Family::V4, 7, 7);
             let option = toa(200, client);
             let switch = |on| {
-                let change = Change {
-                    first_data: Some(on),
-                    ..Change::default()
-                };
-                control().set(&change).unwrap();
+                control().set(&first_data(on)).unwrap();
                 assert_eq!(control().config().unwrap().first_data, on);
                 let hooked = module::hooked();
                 assert_eq!(hooked.iter().any(|f| f.contains("tcp_rcv_established")), on);
@@ -467,12 +471,7 @@ fn first_data_that_cannot_be_read_change_nothing() {
         assert_eq!(control().config().unwrap(), before);
         assert_eq!(module::hooked(), hooked);
         assert_eq!(told_to(world, "10.0.0.2"), BELIEVED);
-        control()
-            .set(&Change {
-                first_data: Some(true),
-                ..Change::default()
-            })
-            .unwrap();
+        control().set(&first_data(true)).unwrap();
     });
 }
 
@@ -487,7 +486,7 @@ fn assert_mode(on: bool, local: bool, ports: &str) {
     assert_eq!(parameter("transparent"), yes(on));
     assert_eq!(parameter("transparent_local"), yes(local));
     assert_eq!(parameter("transparent_ports"), ports);
-    let hooked = module::hooked_of(&["inet_getname", "inet6_getname"]);
+    let hooked = module::hooked_of(&GETNAMES);
     assert_eq!(hooked.is_empty(), !on, "{hooked:?}");
 }
 
@@ -600,12 +599,7 @@ fn both_modes_or_neither() {
         };
         let owner = module::Other::load("owner", "");
         refused(&both);
-        control()
-            .set(&Change {
-                first_data: Some(true),
-                ..Change::default()
-            })
-            .unwrap();
+        control().set(&first_data(true)).unwrap();
         // Off, too, only where the other can be had.
         refused(&Change {
             first_data: Some(false),

@@ -29,7 +29,7 @@ use crate::module::{StopAtEnd, sleepy};
 use crate::segments::fast_open;
 
 /// What the mode redirects.
-const GETNAMES: [&str; 2] = ["inet_getname", "inet6_getname"];
+pub(super) const GETNAMES: [&str; 2] = ["inet_getname", "inet6_getname"];
 
 /// Sets a parameter of the loaded module, as `echo` does.
 fn set(parameter: &str, value: &str) -> Result<(), Errno> {
