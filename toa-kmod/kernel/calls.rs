@@ -117,13 +117,7 @@ unsafe fn syn_speaks(listener: *const sock, syn: *mut sk_buff, options: &[u8]) {
     let mut flow = toa_flow::default();
     // SAFETY: Both are the arguments of `tcp_conn_request`.
     unsafe { shim::toa_shim_syn_flow(listener, syn, &mut flow) };
-    let waiting = Waiting {
-        toa,
-        segment: Segment::Syn,
-        rows: Rows::default(),
-        epoch: 0,
-    };
-    keep_waiting(state, config, listener, &flow, &waiting);
+    keep_waiting(state, config, listener, &flow, &Waiting::by_syn(toa));
 }
 
 /// Keeps what a segment of `flow` carried until its connection comes, if its source may speak.
@@ -192,8 +186,8 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     // One for all of the segment: its layouts and its sources go together.
     let config = state.config.get(&hook);
     let waiting = state.syns.waiting();
-    let ack = read(state, config, child, options, Segment::Ack).toa;
-    if ack.is_none() && waiting.is_none() {
+    let ack = read(state, config, child, options, Segment::Ack);
+    if ack.toa.is_none() && waiting.is_none() {
         nameless(state, child);
         return;
     }
@@ -203,7 +197,7 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     unsafe { shim::toa_shim_child_flow(child, &mut flow) };
     // Taken out even where the ACK overrules it: it has found its connection.
     let waited = waiting.and_then(|now| state.syns.take(&flow, now));
-    introduce(state, config, child, &flow, waited, ack, false);
+    introduce(state, config, child, &flow, waited, &ack, false);
 }
 
 /// Gives a connection the session that its segments are worth. It comes `late` where a server may have
@@ -214,18 +208,18 @@ fn introduce(
     sk: *const sock,
     flow: &toa_flow,
     waited: Option<Waiting>,
-    ack: Option<Toa>,
+    ack: &Reading,
     late: bool,
 ) {
-    // An ACK that the kernel dropped may have come more than once, and is counted here, once.
-    if let (None, Some(waited)) = (&ack, &waited) {
-        // Another set's rows are others.
-        if waited.epoch == config.layouts.epoch {
-            count_seen(state, sk, waited.epoch, waited.segment, waited.rows);
-        }
+    if let Some(waited) = &waited {
+        // What ACKs that the kernel dropped told, as often as they came, and the last one does not
+        // tell again, is counted here, once.
+        let epoch = config.layouts.epoch;
+        let rows = waited.rows_of(epoch).without(ack.rows);
+        count_seen(state, sk, epoch, Segment::Ack, rows);
     }
-    let waited = waited.map(|waited| (waited.toa, waited.segment));
-    let Some((toa, segment)) = policy::choose(waited, ack) else {
+    let waited = waited.map(|waited| waited.told());
+    let Some((toa, segment)) = policy::choose(waited, ack.toa) else {
         nameless(state, sk);
         return;
     };
@@ -328,17 +322,15 @@ unsafe fn request_speaks(
     // SAFETY: For a request that is no Fast Open one, the hook runs with bottom halves off.
     let hook = unsafe { InHook::new() };
     let config = state.config.get(&hook);
-    let reading = judge(state, &config.layouts, sk, options, Segment::Ack);
-    let Some(toa) = reading.toa else {
+    let ack = judge(state, &config.layouts, sk, options, Segment::Ack);
+    if ack.toa.is_none() {
         return;
-    };
-    let waiting = Waiting {
-        toa,
-        segment: Segment::Ack,
-        rows: reading.rows,
-        epoch: config.layouts.epoch,
-    };
-    keep_waiting(state, config, sk, &flow, &waiting);
+    }
+    let waited = state.syns.waiting();
+    let waited = waited.and_then(|now| state.syns.peek(&flow, now));
+    if let Some(waiting) = Waiting::by_ack(waited, &ack, config.layouts.epoch) {
+        keep_waiting(state, config, sk, &flow, &waiting);
+    }
 }
 
 /// The ACK of a Fast Open connection, which was made of its SYN and does not pass
@@ -355,14 +347,14 @@ fn complete_fast_open(
         return;
     }
     let waiting = state.syns.waiting();
-    let mut ack = read(state, config, child, options, Segment::Ack).toa;
+    let mut ack = read(state, config, child, options, Segment::Ack);
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
     let named = waited.is_some_and(|waited| waited.toa.client.is_some());
-    if let (true, Some(ack)) = (named, &mut ack) {
+    if let (true, Some(ack)) = (named, &mut ack.toa) {
         // The server may have been told the SYN's client, and is not told another.
         ack.client = None;
     }
-    introduce(state, config, child, flow, waited, ack, !named);
+    introduce(state, config, child, flow, waited, &ack, !named);
     // Taken out last: a server may be asking already, and finds it in either place.
     if let Some(now) = waiting {
         state.syns.take(flow, now);

@@ -18,7 +18,7 @@ use super::errno::Result;
 use super::shim::{self, toa_flow};
 use crate::backend::{self, BoxedArray};
 use crate::pure::layout::Toa;
-use crate::pure::policy::{Rows, Segment};
+use crate::pure::policy::{self, Reading, Rows, Segment};
 use crate::shared::places::{Key, Places, Room};
 use crate::shared::recent::Recent;
 
@@ -59,10 +59,49 @@ impl Key for toa_flow {
 pub(super) struct Waiting {
     pub(super) toa: Toa,
     pub(super) segment: Segment,
-    /// Of a dropped ACK: the rows of the options that are counted when its connection comes.
+    /// The rows of the options of ACKs that were dropped, which are counted when the connection comes.
     pub(super) rows: Rows,
     /// And the set of layouts that they are rows of.
     pub(super) epoch: u32,
+}
+
+impl Waiting {
+    /// What a SYN told, which has been counted.
+    pub(super) fn by_syn(toa: Toa) -> Self {
+        Self {
+            toa,
+            segment: Segment::Syn,
+            rows: Rows::default(),
+            epoch: 0,
+        }
+    }
+
+    /// What has waited, if anything did, with what a dropped `ack` tells by the set of layouts `epoch`.
+    /// It counts as it would had it not been dropped, so the one does not push out the other.
+    pub(super) fn by_ack(waited: Option<Self>, ack: &Reading, epoch: u32) -> Option<Self> {
+        let (toa, segment) = policy::choose(waited.map(|waited| waited.told()), ack.toa)?;
+        let before = waited.map_or(Rows::default(), |waited| waited.rows_of(epoch));
+        Some(Self {
+            toa,
+            segment,
+            rows: before.with(ack.rows),
+            epoch,
+        })
+    }
+
+    /// What was told, and the segment that named the client.
+    pub(super) fn told(&self) -> (Toa, Segment) {
+        (self.toa, self.segment)
+    }
+
+    /// The rows that are yet to be counted, where they are those of this set of layouts.
+    pub(super) fn rows_of(&self, epoch: u32) -> Rows {
+        if self.epoch == epoch {
+            self.rows
+        } else {
+            Rows::default()
+        }
+    }
 }
 
 type Bucket = Places<toa_flow, Waiting, WAYS, LIFETIME>;

@@ -28,6 +28,18 @@ impl Rows {
     fn add(&mut self, row: u8) {
         self.0 |= 1u16.wrapping_shl(row.into());
     }
+
+    /// These, and `others`.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These, but for `others`.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
 }
 
 impl Iterator for Rows {

@@ -303,6 +303,25 @@ fn an_address_before_a_broken_option_counts() {
 }
 
 #[test]
+fn rows_of_two_segments_are_put_together_and_told_apart() {
+    let table = every_format();
+    let reading = |these: &[usize]| {
+        let options = these.iter().map(|row| wire(&table.rows()[*row]));
+        policy::read(&table, &options.collect::<Vec<_>>().concat(), Segment::Ack)
+    };
+    // A client, a VIP and a VPC id.
+    let [client, vip, vpc_id] = [Format::ClientV4, Format::VipV4, Format::VpcId].map(|format| {
+        let row = table.rows().iter().position(|row| row.format == format);
+        row.expect("it has every format")
+    });
+    let [one, two, three] = [&[client, vip][..], &[vip, vpc_id], &[client, vip, vpc_id]]
+        .map(|these| reading(these).rows);
+    assert_eq!(one.with(two), three);
+    assert_eq!(three.without(two), reading(&[client]).rows);
+    assert_eq!(one.without(three).count(), 0);
+}
+
+#[test]
 fn of_two_segments_the_later() {
     let [one, two, vip] = [
         Layout::new(200, Format::ClientV4),

@@ -58,19 +58,19 @@ fn deferring(world: &World, family: Family) -> TcpListener {
     listener
 }
 
-/// A client whose SYN is answered, and whose bare ACK with these options is then dropped, as
-/// `drops` counts.
+/// A client whose SYN is answered, and whose bare ACK with these options a deferring listener then
+/// drops.
 #[track_caller]
-fn dropped(
-    world: &World,
-    family: Family,
-    listener: &TcpListener,
-    [syn, ack]: [&[u8]; 2],
-    drops: &str,
-) -> Client {
-    let mut end = world.client(family, listener);
+fn deferred(mut end: Client, [syn, ack]: [&[u8]; 2]) -> Client {
     end.syn(syn).unwrap();
     end.recv_syn_ack().unwrap();
+    dropped(&mut end, ack, "TCPDeferAcceptDrop");
+    end
+}
+
+/// Sends a bare ACK with these options, which the server drops, as `drops` counts.
+#[track_caller]
+fn dropped(end: &mut Client, ack: &[u8], drops: &str) {
     let before = netstat("TcpExt", drops);
     end.ack(ack).unwrap();
     assert_eq!(
@@ -78,7 +78,6 @@ fn dropped(
         before + 1,
         "the ACK was not dropped"
     );
-    end
 }
 
 /// The kernel drops the bare ACK, and the connection comes of the first data, which carry nothing.
@@ -107,7 +106,7 @@ fn a_listener_that_defers_accept_keeps_what_the_syn_and_the_dropped_ack_carried(
                 (&[], &[], None, [0, 1, 0, 0]),
             ] {
                 let before = Stats::read();
-                let mut end = dropped(world, family, &listener, [syn, ack], "TCPDeferAcceptDrop");
+                let mut end = deferred(world.client(family, &listener), [syn, ack]);
                 // Once more, as when the server repeats its SYN-ACK: counted once nevertheless.
                 end.ack(ack).unwrap();
                 end.data(b"data").unwrap();
@@ -129,18 +128,12 @@ pub(super) fn rare_ways_work(world: &World) {
         let (client, option) = named(family, 7);
         let answer = Some((client, Segment::Ack));
         let listener = deferring(world, family);
-        let mut end = dropped(
-            world,
-            family,
-            &listener,
-            [&[], &option],
-            "TCPDeferAcceptDrop",
-        );
+        let mut end = deferred(world.client(family, &listener), [&[], &option]);
         end.data(b"data").unwrap();
         assert_eq!(told(&Conn::accepted(end, &listener).stream), answer);
 
         let (listener, _on) = fast_open(world, family);
-        let mut conn = half_open(world, family, &listener, &[]);
+        let mut conn = half_open(world.client(family, &listener), &listener, &[]);
         conn.client.ack(&option).unwrap();
         assert_eq!(told(&conn.stream), answer);
     }
@@ -154,13 +147,7 @@ fn of_a_dropped_ack_and_the_data_behind_it_the_later_counts() {
         for family in Family::ALL {
             let listener = deferring(world, family);
             let [(_, first), (late, second)] = [1, 2].map(|host| named(family, host));
-            let mut end = dropped(
-                world,
-                family,
-                &listener,
-                [&[], &first],
-                "TCPDeferAcceptDrop",
-            );
+            let mut end = deferred(world.client(family, &listener), [&[], &first]);
             let before = Stats::read();
             end.data_with(b"data", &second).unwrap();
             let conn = Conn::accepted(end, &listener);
@@ -172,6 +159,114 @@ fn of_a_dropped_ack_and_the_data_behind_it_the_later_counts() {
             let difference = Stats::read().since(&before);
             assert_eq!(difference, [("syn_recv_sock_toa", 1), (row, 1)]);
             assert_eq!(told(&conn.stream), Some((late, Segment::Ack)));
+        }
+    });
+}
+
+/// What one segment leaves out stands by another, as where none is dropped; and each is counted once,
+/// in the segment that it came in.
+#[test]
+fn what_a_dropped_ack_leaves_out_stands() {
+    World::run(|world| {
+        for family in Family::ALL {
+            let (client, named) = named(family, 7);
+            let at = original(Family::V4, 9, 443);
+            let (vip, vpc) = (toa(202, at), vec![201, 6, 1, 2, 3, 4]);
+            let rest = [&vip[..], &vpc].concat();
+            let deferring = deferring(world, family);
+            let mut full = Full::new(world.listen(family));
+            // What the SYN, the dropped ACKs and the data carry, who names the client, and whether
+            // client, VIP and VPC id came in the SYN.
+            for (syn, acks, behind, by, in_syn) in [
+                (
+                    &named[..],
+                    [&rest[..], &rest],
+                    &[][..],
+                    Segment::Syn,
+                    [true, false, false],
+                ),
+                (
+                    &rest,
+                    [&named, &named],
+                    &[],
+                    Segment::Ack,
+                    [false, true, true],
+                ),
+                (
+                    &named,
+                    [&vip, &vpc],
+                    &[],
+                    Segment::Syn,
+                    [true, false, false],
+                ),
+                (
+                    &vpc,
+                    [&named, &vip],
+                    &[],
+                    Segment::Ack,
+                    [false, false, true],
+                ),
+                (
+                    &named,
+                    [&rest, &rest],
+                    &vip,
+                    Segment::Syn,
+                    [true, false, false],
+                ),
+                (&[], [&rest, &vip], &named, Segment::Ack, [false; 3]),
+            ] {
+                for overflows in [false, true] {
+                    let before = Stats::read();
+                    let listener = if overflows {
+                        &full.listener
+                    } else {
+                        &deferring
+                    };
+                    let mut end = world.client(family, listener);
+                    end.syn(syn).unwrap();
+                    end.recv_syn_ack().unwrap();
+                    if overflows {
+                        full.fill(world, family);
+                    }
+                    for ack in acks {
+                        let drops = if overflows {
+                            "ListenOverflows"
+                        } else {
+                            "TCPDeferAcceptDrop"
+                        };
+                        dropped(&mut end, ack, drops);
+                    }
+                    if overflows {
+                        full.drain();
+                    }
+                    end.data_with(b"data", behind).unwrap();
+                    let listener = if overflows {
+                        &full.listener
+                    } else {
+                        &deferring
+                    };
+                    let mut conn = Conn::accepted(end, listener);
+                    let counted = Stats::read().since(&before);
+
+                    let told = libtoa::original(&conn.stream).unwrap();
+                    let told = told.expect("somebody named the client");
+                    assert_eq!((told.addr, told.segment), (client, by));
+                    let vip = told.vip.map(|vip| (vip.ip().to_canonical(), vip.port()));
+                    assert_eq!(vip, Some((at.ip(), at.port())), "in SYN: {in_syn:?}");
+                    assert_eq!(told.vpc_id, Some(0x0102_0304));
+                    let row = match family {
+                        Family::V4 => "200_8",
+                        Family::V6 => "253_20",
+                    };
+                    for (row, in_syn) in [row, "202_8", "201_6"].into_iter().zip(in_syn) {
+                        let found = ["syn", "ack"].map(|by| counted.get(&format!("{by}_{row}")));
+                        let once = [u64::from(in_syn), u64::from(!in_syn)];
+                        assert_eq!(found, once, "{row}: {counted:?}");
+                    }
+                    assert_eq!(counted.get("syn_recv_sock_toa"), 1, "{counted:?}");
+                    conn.server_reads(b"data");
+                }
+            }
         }
     });
 }
@@ -344,8 +439,7 @@ pub(super) fn fast_open(world: &World, family: Family) -> (TcpListener, Sysctl) 
 
 /// Sends a SYN with data and these options, and accepts the connection that comes of it.
 #[track_caller]
-fn half_open(world: &World, family: Family, listener: &TcpListener, options: &[u8]) -> Conn {
-    let mut end = world.client(family, listener);
+fn half_open(mut end: Client, listener: &TcpListener, options: &[u8]) -> Conn {
     let syn = wire::Segment {
         options: options.to_vec(),
         payload: b"early".to_vec(),
@@ -377,7 +471,7 @@ fn a_fast_open_server_is_told_of_the_syn_at_once_and_of_the_ack_when_it_comes() 
             ] {
                 for (data, answered) in [(&b""[..], false), (b"more", false), (b"", true)] {
                     let before = Stats::read();
-                    let mut conn = half_open(world, family, &listener, syn);
+                    let mut conn = half_open(world.client(family, &listener), &listener, syn);
                     for _ in 0..2 {
                         assert_eq!(told(&conn.stream), first);
                     }
@@ -417,7 +511,7 @@ fn a_fast_open_connection_does_not_believe_an_ack_with_wrong_numbers() {
             let (listener, _on) = fast_open(world, family);
             let (_, forged) = named(family, 66);
             for (seq, ack) in [(1, 0), (u32::MAX, 0), (0, 1), (0, u32::MAX), (0, 1 << 31)] {
-                let conn = half_open(world, family, &listener, &[]);
+                let conn = half_open(world.client(family, &listener), &listener, &[]);
                 let mut segment = conn.client.segment(Flags::ACK);
                 segment.seq = segment.seq.wrapping_add(seq);
                 segment.ack = segment.ack.wrapping_add(ack);
@@ -441,7 +535,7 @@ fn a_fast_open_connection_that_dies_early_leaves_nothing_to_the_next() {
     World::run(|world| {
         let (listener, _on) = fast_open(world, Family::V4);
         let (client, option) = named(Family::V4, 1);
-        let conn = half_open(world, Family::V4, &listener, &option);
+        let conn = half_open(world.client(Family::V4, &listener), &listener, &option);
         assert_eq!(told(&conn.stream), Some((client, Segment::Syn)));
         let peer = conn.client.local();
         drop(conn);
@@ -692,13 +786,13 @@ fn the_first_data_of_a_fast_open_connection_and_of_a_deferred_one_are_read() {
             let (client, option) = named(family, 7);
             let answer = Some((client, Segment::Data));
             let (listener, _on) = fast_open(world, family);
-            let mut conn = half_open(world, family, &listener, &[]);
+            let mut conn = half_open(world.client(family, &listener), &listener, &[]);
             conn.client.ack(&[]).unwrap();
             data(&mut conn, &option);
             assert_eq!(told(&conn.stream), answer);
 
             let listener = deferring(world, family);
-            let mut end = dropped(world, family, &listener, [&[], &[]], "TCPDeferAcceptDrop");
+            let mut end = deferred(world.client(family, &listener), [&[], &[]]);
             end.data(b"first").unwrap();
             let mut conn = Conn::accepted(end, &listener);
             conn.server_reads(b"first");
