@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use libtoa::Segment;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
+use toa_cli::client::Client;
 use toa_cli::control::{Change, Config, Control, Error, Session};
 use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
@@ -23,7 +24,7 @@ use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, 
 
 use crate::cli::{self, Run};
 use crate::module::StopAtEnd;
-use crate::segments::told;
+use crate::segments::{deferred, deferring, told};
 use crate::transparent::GETNAMES;
 use crate::trust::{BELIEVED, NOT_BELIEVED, told_to};
 
@@ -358,6 +359,45 @@ fn nobody_is_refused_whom_both_lists_trust() {
         });
         assert!(changes.len() > 5, "{} changes only", changes.len());
         assert_eq!(Stats::read().since(&before).get("untrusted"), 0);
+    });
+}
+
+/// It does not help to have spoken before, in a SYN or in an ACK that was dropped.
+#[test]
+fn whoever_is_trusted_no_more_when_the_connection_comes_is_not_believed() {
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        for family in Family::ALL {
+            let kind = if family == Family::V4 { 200 } else { 253 };
+            let option = toa(kind, original(family, 7, 7));
+            let by_syn = || {
+                let listener = world.listen(family);
+                let mut end = world.client(family, &listener);
+                end.syn(&option).unwrap();
+                end.recv_syn_ack().unwrap();
+                (end, listener)
+            };
+            let by_ack = || {
+                let listener = deferring(world, family);
+                let end = deferred(world.client(family, &listener), [&[], &option]);
+                (end, listener)
+            };
+            for speak in [&by_syn as &dyn Fn() -> (Client, TcpListener), &by_ack] {
+                control().set(&trusted("10.0.0.0/8,fd00::/8")).unwrap();
+                let before = Stats::read();
+                let (mut end, listener) = speak();
+                assert_eq!(Stats::read().since(&before).get("untrusted"), 0);
+                control().set(&trusted("none")).unwrap();
+                end.data(b"data").unwrap();
+                let conn = Conn::accepted(end, &listener);
+                assert_eq!(told(&conn.stream), None);
+                let counted = Stats::read().since(&before);
+                let found = ["untrusted", "syn_recv_sock_toa", "syn_recv_sock_no_toa"]
+                    .map(|row| counted.get(row));
+                assert_eq!(found, [1, 0, 1], "{counted:?}");
+                assert_eq!(toa_vm_tests::sessions(), 0);
+            }
+        }
     });
 }
 

@@ -52,7 +52,7 @@ fn named(family: Family, host: u8) -> (SocketAddr, Vec<u8>) {
 }
 
 /// A listener of this family that waits for data before it takes a connection.
-fn deferring(world: &World, family: Family) -> TcpListener {
+pub(super) fn deferring(world: &World, family: Family) -> TcpListener {
     let listener = world.listen(family);
     set(&listener, libc::TCP_DEFER_ACCEPT, 30);
     listener
@@ -61,7 +61,7 @@ fn deferring(world: &World, family: Family) -> TcpListener {
 /// A client whose SYN is answered, and whose bare ACK with these options a deferring listener then
 /// drops.
 #[track_caller]
-fn deferred(mut end: Client, [syn, ack]: [&[u8]; 2]) -> Client {
+pub(super) fn deferred(mut end: Client, [syn, ack]: [&[u8]; 2]) -> Client {
     end.syn(syn).unwrap();
     end.recv_syn_ack().unwrap();
     dropped(&mut end, ack, "TCPDeferAcceptDrop");
@@ -337,6 +337,88 @@ fn a_full_accept_queue_keeps_what_the_dropped_ack_carried() {
                 assert_eq!(answer, told_by.map(|by| (client.ip(), by)));
                 conn.server_reads(b"data");
             }
+        }
+    });
+}
+
+/// An end with an address of the Internet, which is not trusted by default.
+fn stranger(world: &World, family: Family, listener: &TcpListener) -> Client {
+    let ip = original(family, 66, 0).ip();
+    let port = world.fresh_peer(family).port();
+    world.client_from(SocketAddr::new(ip, port), listener)
+}
+
+/// Who may not speak is refused in each segment as it comes, before anything is kept of it.
+#[test]
+fn nobody_untrusted_is_believed_in_any_segment() {
+    World::run_with("first_data=1", |world| {
+        for family in Family::ALL {
+            let (_, forged) = named(family, 7);
+            let refused = |before: &Stats, what: &str| {
+                let counted = Stats::read().since(before);
+                assert_eq!(counted.get("untrusted"), 1, "{what}: {counted:?}");
+                assert_eq!(sessions(), 0, "{what}");
+            };
+            let nobody = |conn: &Conn, what: &str| assert_eq!(told(&conn.stream), None, "{what}");
+
+            let listener = world.listen(family);
+            for (what, options) in [("SYN", [&forged[..], &[]]), ("ACK", [&[], &forged])] {
+                let before = Stats::read();
+                let mut end = stranger(world, family, &listener);
+                end.connect(options[0], options[1]).unwrap();
+                let conn = Conn::accepted(end, &listener);
+                refused(&before, what);
+                nobody(&conn, what);
+            }
+
+            let what = "ACK dropped for want of data";
+            let listener = deferring(world, family);
+            let before = Stats::read();
+            let mut end = deferred(stranger(world, family, &listener), [&[], &forged]);
+            refused(&before, what);
+            end.data(b"data").unwrap();
+            let conn = Conn::accepted(end, &listener);
+            refused(&before, what);
+            nobody(&conn, what);
+
+            let what = "ACK dropped for want of room";
+            let mut full = Full::new(world.listen(family));
+            let mut end = stranger(world, family, &full.listener);
+            end.syn(&[]).unwrap();
+            end.recv_syn_ack().unwrap();
+            full.fill(world, family);
+            let before = Stats::read();
+            dropped(&mut end, &forged, "ListenOverflows");
+            refused(&before, what);
+            full.drain();
+            end.data(b"data").unwrap();
+            let conn = Conn::accepted(end, &full.listener);
+            refused(&before, what);
+            nobody(&conn, what);
+
+            let (listener, _on) = fast_open(world, family);
+            for (what, options) in [
+                ("SYN of Fast Open", [&forged[..], &[]]),
+                ("ACK of Fast Open", [&[], &forged]),
+            ] {
+                let before = Stats::read();
+                let end = stranger(world, family, &listener);
+                let mut conn = half_open(end, &listener, options[0]);
+                nobody(&conn, what);
+                conn.client.ack(options[1]).unwrap();
+                refused(&before, what);
+                nobody(&conn, what);
+            }
+
+            let what = "first data";
+            let listener = world.listen(family);
+            let mut end = stranger(world, family, &listener);
+            end.connect(&[], &[]).unwrap();
+            let mut conn = Conn::accepted(end, &listener);
+            let before = Stats::read();
+            data(&mut conn, &forged);
+            refused(&before, what);
+            nobody(&conn, what);
         }
     });
 }
