@@ -423,6 +423,64 @@ fn nobody_untrusted_is_believed_in_any_segment() {
     });
 }
 
+/// With SYN cookies there is no request to hold an ACK against, so one that is dropped for want of
+/// room is not read; and another's address is nowhere.
+#[test]
+fn with_syn_cookies_and_a_full_accept_queue_the_others_speak() {
+    World::run(|world| {
+        let _cookies = Sysctl::set("net/ipv4/tcp_syncookies", "2");
+        for family in Family::ALL {
+            let [(early, in_syn), (late, in_ack)] = [1, 2].map(|host| named(family, host));
+            let mut full = Full::new(world.listen(family));
+            for (syn, ack, behind, answer) in [
+                (&in_syn[..], &[][..], &[][..], Some((early, Segment::Syn))),
+                (&[], &in_ack, &[], None),
+                (&[], &in_ack, &in_ack, Some((late, Segment::Ack))),
+                (&in_syn, &[], &in_ack, Some((late, Segment::Ack))),
+                (&[], &[], &[], None),
+            ] {
+                let cookies = netstat("TcpExt", "SyncookiesRecv");
+                let mut end = world.client(family, &full.listener);
+                end.syn(syn).unwrap();
+                end.recv_syn_ack().unwrap();
+                full.fill(world, family);
+                dropped(&mut end, ack, "ListenOverflows");
+                full.drain();
+                end.data_with(b"data", behind).unwrap();
+                let mut conn = Conn::accepted(end, &full.listener);
+                assert_eq!(told(&conn.stream), answer);
+                conn.server_reads(b"data");
+                // The filler's, and those of the ACK and the data.
+                assert_eq!(netstat("TcpExt", "SyncookiesRecv"), cookies + 3);
+            }
+        }
+    });
+}
+
+/// The magic of the Fast Open experiment means a cookie in a SYN alone.
+#[test]
+fn what_looks_like_a_fast_open_cookie_is_an_address_behind_the_syn() {
+    World::run_with("first_data=1", |world| {
+        let looks = original(Family::V4, 7, 0xf989);
+        let option = toa(254, looks);
+        let listener = deferring(world, Family::V4);
+        let client = || world.client(Family::V4, &listener);
+
+        let mut end = deferred(client(), [&[], &option]);
+        end.data(b"data").unwrap();
+        let conn = Conn::accepted(end, &listener);
+        assert_eq!(told(&conn.stream), Some((looks, Segment::Ack)));
+
+        let mut end = deferred(client(), [&option, &[]]);
+        end.data(b"more").unwrap();
+        let mut conn = Conn::accepted(end, &listener);
+        assert_eq!(told(&conn.stream), None);
+        conn.server_reads(b"more");
+        data(&mut conn, &option);
+        assert_eq!(told(&conn.stream), Some((looks, Segment::Data)));
+    });
+}
+
 /// Whoever does not know the numbers of a handshake cannot name its client, while it waits.
 #[test]
 fn an_ack_with_wrong_numbers_is_not_believed() {
