@@ -339,7 +339,7 @@ fn an_mptcp_listener_tells_its_plain_tcp_clients() {
 }
 
 /// What the client of an MPTCP connection sends last in its handshake, and the connection's token.
-fn mp_capable(client: &mut Client, ack: &[u8]) -> u32 {
+pub(super) fn mp_capable(client: &mut Client, ack: &[u8]) -> u32 {
     const KEY: [u8; 8] = *b"testtest";
     // Version 1, HMAC-SHA256.
     client.syn(&[MPTCP, 4, 0x01, 0x01]).unwrap();

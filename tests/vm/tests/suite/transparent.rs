@@ -23,8 +23,10 @@ use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::module::{parameter, status};
 use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
+use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, stream_socket};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
+use crate::life::mp_capable;
 use crate::module::{StopAtEnd, sleepy};
 use crate::segments::fast_open;
 
@@ -272,6 +274,52 @@ fn connections_without_an_address_and_other_sockets_are_as_ever() {
             );
         }
         assert_eq!(Stats::read().since(&before).get("transparent_told"), 0);
+    });
+}
+
+/// Servers that listen with MPTCP, as Go's do by default: plain TCP clients are told, and a true MPTCP
+/// connection has the wire's peer for both.
+#[test]
+fn clients_of_mptcp_listeners() {
+    if !node::has_mptcp() {
+        return;
+    }
+    with("transparent=1", |world| {
+        let _on = node::Sysctl::set("net/mptcp/enabled", "1");
+        for (wire, kind) in [(Family::V4, 200), (Family::V6, 253)] {
+            let client = original(wire, 7, 51_820);
+            let option = toa(kind, client);
+            for dual in [false, true] {
+                let (family, at) = if dual {
+                    (Family::V6, "[::]:0".parse().unwrap())
+                } else {
+                    (wire, SocketAddr::new(server_ip(wire), 0))
+                };
+                let listener = listen_at(stream_socket(family, IPPROTO_MPTCP), at);
+                let as_told = |addr| match family {
+                    Family::V4 => addr,
+                    Family::V6 => mapped(addr),
+                };
+                for way in Way::ALL {
+                    let what = format!("{wire:?} dual {dual} {way:?}");
+                    for (syn, ack) in [(&option[..], &[][..]), (&[], &option)] {
+                        let mut peer = connect(world, wire, &listener, syn, ack);
+                        let (stream, accepted) = way.accept(&listener);
+                        assert_eq!(accepted, as_told(client), "{what}");
+                        assert_eq!(stream.peer_addr().unwrap(), accepted, "{what}");
+                        peer.rst().unwrap();
+                    }
+                    let mut end = world.client(wire, &listener);
+                    mp_capable(&mut end, &option);
+                    let (stream, accepted) = way.accept(&listener);
+                    let asked = libtoa::original(&stream);
+                    assert!(matches!(asked, Err(libtoa::Error::NotTcp)), "{asked:?}");
+                    assert_eq!(accepted, as_told(end.local()), "{what}");
+                    assert_eq!(stream.peer_addr().unwrap(), accepted, "{what}");
+                    end.rst().unwrap();
+                }
+            }
+        }
     });
 }
 
