@@ -904,6 +904,64 @@ fn the_tool_sets_and_lists() {
     });
 }
 
+/// Of those who were refused the last 16 are shown, each with the command that trusts it.
+#[test]
+fn the_command_that_status_shows_makes_a_refused_source_believed() {
+    World::run_with("", |world| {
+        let refused: Vec<String> = (1..=9)
+            .map(|host| format!("198.51.100.{host}"))
+            .chain((1..=8).map(|host| format!("2001:db8::{host}")))
+            .collect();
+        for source in &refused {
+            assert_eq!(told_to(world, source), NOT_BELIEVED, "{source}");
+        }
+        // The first has made room for the last.
+        let mut expected: Vec<String> = refused[1..]
+            .iter()
+            .map(|source| IpNet::from(source.parse::<IpAddr>().unwrap()).to_string())
+            .collect();
+        expected.sort();
+
+        let run = cli::run(&["status", "-o", "json"]);
+        let value = cli::json(&run);
+        let found = value["module"]["refused"].as_array().unwrap();
+        assert!(found.iter().all(|of| of["options"] == 2), "{run:?}");
+        let mut found: Vec<&str> = found
+            .iter()
+            .map(|of| of["source"].as_str().unwrap())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+
+        let run = cli::run(&["status"]);
+        let lines: Vec<&str> = run.stdout.lines().collect();
+        let mut commands = BTreeMap::new();
+        for two in lines.windows(2) {
+            let Some((source, says)) = two[0].split_once(" is not trusted: ") else {
+                continue;
+            };
+            assert_eq!(says, "2 of its options were refused");
+            let source = source.split_whitespace().last().unwrap();
+            let (_, command) = two[1].split_once(": toa-cli ").unwrap();
+            commands.insert(source, command);
+        }
+        let found: Vec<&str> = commands.keys().copied().collect();
+        assert_eq!(found, expected, "{run:?}");
+        assert_eq!(run.stdout.matches("toa-cli set --trust ").count(), 16);
+        for (source, other) in [
+            ("198.51.100.9", "198.51.100.8"),
+            ("2001:db8::8", "2001:db8::7"),
+        ] {
+            let net = IpNet::from(source.parse::<IpAddr>().unwrap()).to_string();
+            let words: Vec<&str> = commands[net.as_str()].split(' ').collect();
+            let run = cli::run(&words);
+            assert_eq!(run.code, 0, "{words:?}: {run:?}");
+            assert_eq!(told_to(world, source), BELIEVED, "{source}");
+            assert_eq!(told_to(world, other), NOT_BELIEVED, "{other}");
+        }
+    });
+}
+
 /// The check comes from a source that is trusted, whichever that is.
 #[test]
 fn a_node_that_trusts_others_only_is_healthy() {
