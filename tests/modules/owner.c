@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Owns inet_getname() as a livepatch does, by an ftrace_ops that may redirect it,
- * and leaves it as it is.
+ * Owns a function as a livepatch does, by an ftrace_ops that may redirect it, and
+ * leaves it as it is.
  */
 #include <linux/ftrace.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/string.h>
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Stands in for a livepatch in tests");
 
-#define OWNED	"inet_getname"
+static char *function = "inet_getname";
+module_param(function, charp, 0444);
+MODULE_PARM_DESC(function, "the function's name");
 
 /* What the registers are called differs between kernels; nothing here looks at them. */
 static void notrace owned(unsigned long ip, unsigned long parent_ip,
@@ -29,7 +32,7 @@ static struct ftrace_ops ops = {
 
 static int __init owner_init(void)
 {
-	int err = ftrace_set_filter(&ops, OWNED, strlen(OWNED), 1);
+	int err = ftrace_set_filter(&ops, function, strlen(function), 1);
 
 	if (!err)
 		err = register_ftrace_function(&ops);

@@ -625,27 +625,31 @@ fn both_modes_or_neither() {
         assert_eq!(module::hooked(), hooked);
         assert_eq!(told_to(world, "203.0.113.66"), NOT_BELIEVED);
 
-        let refused = |change: &Change| {
+        let refused = |function: &str, change: &Change| {
             let (before, hooked) = (control().config().unwrap(), module::hooked());
             let ((errno, why), lines) = kernel_log::during(|| refusal(change));
             assert_eq!(errno, Errno::EBUSY);
             assert!(why.contains("another has their functions"), "{why}");
             assert!(
-                lines.iter().any(|line| line.contains("inet_getname")),
+                lines.iter().any(|line| line.contains(function)),
                 "{lines:?}"
             );
             assert_eq!(control().config().unwrap(), before);
             assert_eq!(module::hooked(), hooked);
         };
-        let owner = module::Other::load("owner", "");
-        refused(&both);
-        control().set(&first_data(true)).unwrap();
-        // Off, too, only where the other can be had.
-        refused(&Change {
-            first_data: Some(false),
-            ..both.clone()
-        });
-        drop(owner);
+        for function in GETNAMES {
+            let owner = module::Other::load("owner", &format!("function={function}"));
+            control().set(&first_data(false)).unwrap();
+            refused(function, &both);
+            control().set(&first_data(true)).unwrap();
+            // Off, too, only where the other can be had.
+            let off = Change {
+                first_data: Some(false),
+                ..both.clone()
+            };
+            refused(function, &off);
+            drop(owner);
+        }
         control().set(&both).unwrap();
         assert_mode(true, false, "80");
         assert!(control().config().unwrap().first_data);

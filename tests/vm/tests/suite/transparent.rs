@@ -445,41 +445,52 @@ fn callers_inside_the_kernel_are_left_alone() {
     });
 }
 
-/// Only one may redirect a function.
+/// Only one may redirect a function. Where the second of the two is another's, the first is given
+/// back.
 #[test]
-fn a_livepatch_that_owns_the_function_is_reported_and_the_mode_refused() {
+fn a_livepatch_that_owns_a_function_is_reported_and_the_mode_refused() {
     let _unloaded = module::Unloaded::now();
-    let owner = module::Other::load("owner", "");
-    let (result, lines) = kernel_log::during(|| module::load("transparent=1"));
-    assert_eq!(result, Err(Errno::EBUSY));
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    for word in ["inet_getname", "livepatch", "transparent"] {
-        assert!(lines[0].contains(word), "{lines:?}");
+    for function in GETNAMES {
+        let parameters = format!("function={function}");
+        let own = || module::Other::load("owner", &parameters);
+        // It is refused with one line, and the functions are as they were.
+        let refused = |by: &dyn Fn() -> Result<(), Errno>| {
+            let before = module::hooked_of(&GETNAMES);
+            let names = |line: &String| line.starts_with(&format!("{function} in "));
+            assert!(!before.is_empty() && before.iter().all(names), "{before:?}");
+            let (result, lines) = kernel_log::during(by);
+            assert_eq!(result, Err(Errno::EBUSY), "{function}");
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            for word in [function, "livepatch", "transparent"] {
+                assert!(lines[0].contains(word), "{lines:?}");
+            }
+            assert_eq!(module::hooked_of(&GETNAMES), before);
+        };
+        let owner = own();
+        refused(&|| module::load("transparent=1"));
+        drop(owner);
+        module::assert_nothing_left();
+
+        // Without the mode they do not meet; and it cannot be switched on later.
+        let owner = own();
+        module::load("").unwrap();
+        refused(&|| set("transparent", "1"));
+        assert_eq!(
+            (status("transparent"), parameter("transparent")),
+            ("off".to_owned(), "N".to_owned())
+        );
+        drop(owner);
+        set("transparent", "1").unwrap();
+        module::unload_patiently();
+
+        // And whoever comes later is refused.
+        module::load("transparent=1").unwrap();
+        assert_eq!(
+            module::load_file(&node::test_module("owner"), &parameters),
+            Err(Errno::EBUSY)
+        );
+        module::unload_patiently();
     }
-    drop(owner);
-    module::assert_nothing_left();
-
-    // Without the mode they do not meet; and it cannot be switched on later.
-    let owner = module::Other::load("owner", "");
-    module::load("").unwrap();
-    let (result, lines) = kernel_log::during(|| set("transparent", "1"));
-    assert_eq!(result, Err(Errno::EBUSY));
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].contains("inet_getname"), "{lines:?}");
-    assert_eq!(
-        (status("transparent"), parameter("transparent")),
-        ("off".to_owned(), "N".to_owned())
-    );
-    drop(owner);
-    set("transparent", "1").unwrap();
-    module::unload_patiently();
-
-    // And whoever comes later is refused.
-    module::load("transparent=1").unwrap();
-    assert_eq!(
-        module::load_file(&node::test_module("owner"), ""),
-        Err(Errno::EBUSY)
-    );
 }
 
 /// Tracers of the same functions, which change where they return to, do not hide who calls.
