@@ -842,6 +842,29 @@ fn accept_and_getpeername_agree_on_fast_open_connections() {
     });
 }
 
+/// Where the option names no port, none is told: the hop's is not the client's.
+#[test]
+fn a_client_without_a_port_has_port_0() {
+    with("transparent=1 layouts=alibaba-cdn", |world| {
+        for family in Family::ALL {
+            let client = SocketAddr::new(original(family, 7, 0).ip(), 0);
+            // Kind, length and version; the address has no port before it.
+            let address = &toa(0, client)[4..];
+            let option = [&[28, 3 + address.len() as u8, 1], address].concat();
+            let listener = world.listen(family);
+            for way in Way::ALL {
+                for (syn, ack) in [(&option[..], &[][..]), (&[], &option)] {
+                    let mut peer = connect(world, family, &listener, syn, ack);
+                    let (stream, accepted) = way.accept(&listener);
+                    assert_eq!(accepted, client, "{way:?}");
+                    assert_eq!(stream.peer_addr().unwrap(), client, "{way:?}");
+                    peer.rst().unwrap();
+                }
+            }
+        }
+    });
+}
+
 /// By its own switch, where the options carry it.
 #[test]
 fn getsockname_tells_the_vip() {
@@ -880,6 +903,22 @@ fn getsockname_tells_the_vip() {
             [1, 1, 0],
             "{difference:?}"
         );
+        // A VIP alone leaves the peer the wire's.
+        let before = Stats::read();
+        let mut nameless = connect(world, Family::V4, &listener, &toa(250, vip), &[]);
+        let (alone, accepted) = Way::Accept.accept(&listener);
+        assert_eq!(accepted, nameless.local());
+        assert_eq!(alone.peer_addr().unwrap(), nameless.local());
+        assert_eq!(alone.local_addr().unwrap(), vip);
+        assert_eq!(Stats::read().since(&before).get("transparent_told"), 0);
+        nameless.rst().unwrap();
+        // The form is the socket's.
+        let dual = TcpListener::bind("[::]:0").unwrap();
+        let mut over_v4 = connect(world, Family::V4, &dual, &options, &[]);
+        let (on_v6, accepted) = Way::Accept.accept(&dual);
+        assert_eq!(accepted, mapped(client));
+        assert_eq!(on_v6.local_addr().unwrap(), mapped(vip));
+        over_v4.rst().unwrap();
         // The mode's ports are its too.
         set("transparent_ports", "1").unwrap();
         assert_eq!(stream.local_addr().unwrap(), local);
