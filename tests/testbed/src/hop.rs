@@ -24,6 +24,8 @@ pub struct Counts {
     pub syn: u64,
     /// Segments completing a handshake that got an option.
     pub ack: u64,
+    /// Segments with data after the handshake that got an option.
+    pub data: u64,
     /// Segments that passed without the option because their header had no room for it.
     pub no_room: u64,
     /// Packets that the receiving device did not take.
@@ -35,6 +37,7 @@ struct Shared {
     plan: Mutex<Plan>,
     syn: AtomicU64,
     ack: AtomicU64,
+    data: AtomicU64,
     no_room: AtomicU64,
     dropped: AtomicU64,
 }
@@ -85,6 +88,7 @@ impl Hop {
         Counts {
             syn: get(&self.shared.syn),
             ack: get(&self.shared.ack),
+            data: get(&self.shared.data),
             no_room: get(&self.shared.no_room),
             dropped: get(&self.shared.dropped),
         }
@@ -141,6 +145,7 @@ fn to_server(server: &File, inserter: &mut Inserter, packet: &[u8], shared: &Sha
             let count = match segment {
                 Segment::Syn => &shared.syn,
                 Segment::Ack => &shared.ack,
+                Segment::Data => &shared.data,
             };
             count.fetch_add(1, Ordering::Relaxed);
             send(server, &changed, shared);

@@ -10,13 +10,15 @@ use etherparse::{IpHeaders, TcpHeader, ip_number};
 /// fixed header.
 const MAX_OPTIONS: usize = 40;
 
-/// A segment of the handshake that can carry TOA.
+/// A segment that can carry TOA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// The first one, which opens the connection.
     Syn,
     /// The one that completes the handshake; it may carry data already.
     Ack,
+    /// One with data that comes after it.
+    Data,
 }
 
 /// The segments that carry TOA, for [`Plan::client`].
@@ -62,13 +64,15 @@ pub enum Insert {
     Raw(Vec<u8>),
 }
 
-/// What is put into each segment of the handshakes that pass.
+/// What is put into the segments that pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Into each SYN, repeated ones included.
     pub syn: Insert,
     /// Into each segment that completes a handshake, and bare repetitions of it.
     pub ack: Insert,
+    /// Into each segment with data that comes after the handshake.
+    pub data: Insert,
 }
 
 impl Plan {
@@ -88,13 +92,18 @@ impl Plan {
                 Insert::Nothing
             }
         });
-        Self { syn, ack }
+        Self {
+            syn,
+            ack,
+            data: Insert::Nothing,
+        }
     }
 
     fn insert(&self, segment: Segment) -> &Insert {
         match segment {
             Segment::Syn => &self.syn,
             Segment::Ack => &self.ack,
+            Segment::Data => &self.data,
         }
     }
 }
@@ -135,7 +144,7 @@ enum Handshake {
     },
 }
 
-/// Tells the segments of handshakes apart and inserts what a [`Plan`] asks for.
+/// Tells the segments of connections apart and inserts what a [`Plan`] asks for.
 ///
 /// It must see all that the clients send, in order.
 #[derive(Debug, Default)]
@@ -171,7 +180,7 @@ impl Inserter {
         }
     }
 
-    /// Which segment of a handshake this is, if it is one.
+    /// Which segment of a connection this is, if it is one that can carry TOA.
     fn segment(&mut self, parsed: &Parsed<'_>) -> Option<Segment> {
         let connection = (parsed.source, parsed.destination);
         let tcp = &parsed.tcp;
@@ -201,7 +210,10 @@ impl Inserter {
             self.connections
                 .insert(connection, Handshake::Completed { seq, ack });
         }
-        completes.then_some(Segment::Ack)
+        if completes {
+            return Some(Segment::Ack);
+        }
+        (!parsed.payload.is_empty()).then_some(Segment::Data)
     }
 }
 
@@ -438,6 +450,15 @@ mod tests {
                 }
                 let data = packet(v6, Flags::Ack, 101, &ACK_OPTIONS, b"GET / HTTP/1.1\r\n");
                 assert_eq!(inserter.packet(&plan, &data), Outcome::Untouched);
+                let plan = Plan {
+                    data: Insert::Raw(toa.clone()),
+                    ..plan
+                };
+                let want = [&ACK_OPTIONS[..], &toa].concat();
+                let got = inserted(inserter.packet(&plan, &data));
+                assert_eq!(got, (Segment::Data, want, b"GET / HTTP/1.1\r\n".to_vec()));
+                let bare = packet(v6, Flags::Ack, 117, &ACK_OPTIONS, b"");
+                assert_eq!(inserter.packet(&plan, &bare), Outcome::Untouched);
             }
         }
     }
@@ -530,7 +551,7 @@ mod tests {
         ) {
             let before = &before[..before.len() / 4 * 4];
             let insert = Insert::Raw(bytes.clone());
-            let plan = Plan { syn: insert.clone(), ack: insert };
+            let plan = Plan { syn: insert.clone(), ack: insert, ..Plan::default() };
             let mut inserter = Inserter::default();
             let mut original = packet(v6, Flags::Syn, seq, before, &payload);
             if ack {

@@ -266,6 +266,7 @@ fn tests_may_write_what_they_like() {
             kind: 253,
             addr: ack,
         },
+        ..Plan::default()
     });
     for family in Family::ALL {
         exchange(&topology, family, &[], |_| {
@@ -283,6 +284,7 @@ fn tests_may_write_what_they_like() {
         topology.set_plan(Plan {
             syn: insert.clone(),
             ack: insert,
+            ..Plan::default()
         });
         for family in Family::ALL {
             exchange(&topology, family, &[], |_| [raw.to_vec(), raw.to_vec()]);
@@ -292,7 +294,7 @@ fn tests_may_write_what_they_like() {
     let before = topology.hop().counts();
     topology.set_plan(Plan {
         syn: Insert::Raw(vec![1; 21]),
-        ack: Insert::Nothing,
+        ..Plan::default()
     });
     let no_room = exchange(&topology, Family::V4, &[], |_| [vec![1; 21], vec![]]);
     assert!(no_room > 0);

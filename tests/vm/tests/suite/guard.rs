@@ -133,6 +133,7 @@ fn plans(forged: &[u8]) -> [Plan; 3] {
     let both = Plan {
         syn: syn.clone(),
         ack: ack.clone(),
+        ..Plan::default()
     };
     [
         Plan {
@@ -228,6 +229,32 @@ fn nat_launders_a_forged_option_and_the_guard_ends_that() {
         forge(&service, false);
     }
     assert_eq!(bad_checksums(), checksums);
+    settle();
+}
+
+/// What is in data alone counts where the module reads those too, and is taken out of them as well.
+#[test]
+fn forged_first_data_are_stripped() {
+    let _loaded = module::loaded_with("first_data=1");
+    let service = Service::new("data");
+    let node = service.node();
+    let forge = |guarded: bool| {
+        for (family, kind, forged) in forgeries() {
+            let plan = Plan {
+                data: Insert::Raw(toa(kind, forged)),
+                ..Plan::default()
+            };
+            let before = service.topology.hop().counts().data;
+            let told = service.told(family, plan);
+            assert_eq!(told, (!guarded).then_some(forged), "{family:?} {kind}");
+            assert!(service.topology.hop().counts().data > before);
+        }
+    };
+    forge(false);
+    if can_strip(node) {
+        good(node, &["guard", "install"]);
+        forge(true);
+    }
     settle();
 }
 
