@@ -481,3 +481,37 @@ fn check_warns_of_a_node_with_nat_and_no_guard() {
         assert_eq!(value["guard"]["state"], "installed", "{value}");
     }
 }
+
+/// What is set later is not the guard's yet, and whoever looks is told.
+#[test]
+fn a_guard_for_other_sources_is_outdated() {
+    let _loaded = module::loaded_with("");
+    let node = &Namespace::Current;
+    let _gone = OnNode;
+    if !can_strip(node) {
+        return;
+    }
+    good(node, &["guard", "install"]);
+    for command in [&["check"][..], &["guard", "status"], &["status"]] {
+        let value = json(&cli(node, &[command, &["-o", "json"]].concat()));
+        assert_eq!(value["guard"]["state"], "installed", "{command:?}");
+    }
+    good(node, &["set", "--trust", "203.0.113.66"]);
+    for (command, code) in [
+        (&["check"][..], 1),
+        (&["guard", "status"], 1),
+        (&["status"], 0),
+    ] {
+        let run = cli(node, command);
+        assert_eq!(run.code, code, "{command:?}: {run:?}");
+        let words = "the guard is there for other sources";
+        assert!(run.stdout.contains(words), "{command:?}: {run:?}");
+        let next = "next: toa-cli guard install";
+        assert!(run.stdout.contains(next), "{command:?}: {run:?}");
+        let value = json(&cli(node, &[command, &["-o", "json"]].concat()));
+        assert_eq!(value["guard"]["state"], "outdated", "{command:?}");
+    }
+    good(node, &["guard", "install"]);
+    good(node, &["check"]);
+    good(node, &["guard", "status"]);
+}
