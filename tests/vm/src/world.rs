@@ -79,24 +79,30 @@ impl World {
     /// Where `work` does, or the namespace is not to be had.
     pub fn beside<T: Send>(work: impl FnOnce(&Self) -> T + Send) -> T {
         node::require();
-        netns::in_new(|| {
-            let tun = Tun::new().expect("a TUN device");
-            for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
-                tun.add_address(server_ip(family), prefix)
-                    .expect("an address");
-            }
-            for any in [
-                IpAddr::from(Ipv4Addr::UNSPECIFIED),
-                Ipv6Addr::UNSPECIFIED.into(),
-            ] {
-                tun.add_route(any, 0).expect("a default route");
-            }
-            work(&Self {
-                link: Link::new(tun),
-                next_port: AtomicU16::new(20_000),
-            })
+        netns::in_new(|| Self::here(work)).expect("a network namespace")
+    }
+
+    /// As [`Self::beside`], in the calling thread's network namespace.
+    ///
+    /// # Panics
+    ///
+    /// Where `work` does, or the namespace has such addresses already.
+    pub fn here<T>(work: impl FnOnce(&Self) -> T) -> T {
+        let tun = Tun::new().expect("a TUN device");
+        for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
+            tun.add_address(server_ip(family), prefix)
+                .expect("an address");
+        }
+        for any in [
+            IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ] {
+            tun.add_route(any, 0).expect("a default route");
+        }
+        work(&Self {
+            link: Link::new(tun),
+            next_port: AtomicU16::new(20_000),
         })
-        .expect("a network namespace")
     }
 
     /// The wire.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -662,12 +663,11 @@ fn netns() -> u32 {
     fs::metadata("/proc/thread-self/ns/net").unwrap().ino() as u32
 }
 
-/// Runs `work` in the first network namespace.
-fn in_first_namespace<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+/// Runs `work` in this network namespace.
+fn in_namespace<T: Send>(net: File, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let first = File::open("/proc/1/ns/net").unwrap();
-            setns(first, CloneFlags::CLONE_NEWNET).unwrap();
+            setns(net, CloneFlags::CLONE_NEWNET).unwrap();
             work()
         });
         thread.join().unwrap()
@@ -722,7 +722,8 @@ fn sessions_are_listed_per_namespace_and_the_first_sees_all() {
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].client.as_ref().unwrap().addr, client);
             let mut all = BTreeMap::new();
-            for session in in_first_namespace(sessions) {
+            let first = File::open("/proc/1/ns/net").unwrap();
+            for session in in_namespace(first, sessions) {
                 *all.entry(session.netns).or_insert(0) += 1;
             }
             assert_eq!(all, BTreeMap::from([(here, 3), (netns(), 1)]));
@@ -768,6 +769,41 @@ fn wrapped(wrapper: &[&str], arguments: &[&str]) -> Run {
     cli::finish(command(words[0]).args(&words[1..]))
 }
 
+/// Lets everybody make user namespaces, where the kernel lets nobody else.
+fn user_namespaces() -> Option<Sysctl> {
+    fs::metadata("/proc/sys/kernel/unprivileged_userns_clone")
+        .is_ok()
+        .then(|| Sysctl::set("kernel/unprivileged_userns_clone", "1"))
+}
+
+/// A process with a user namespace and a network namespace of its own, stopped in the end.
+struct Container(Child);
+
+impl Container {
+    fn start() -> Self {
+        let words = ["--user", "--map-root-user", "--net", "sleep", "infinity"];
+        let container = Self(command("unshare").args(words).spawn().unwrap());
+        let comm = format!("/proc/{}/comm", container.0.id());
+        node::wait_until("the container stands", || {
+            fs::read_to_string(&comm).unwrap() == "sleep\n"
+        });
+        container
+    }
+
+    /// Runs `work` with a world in its network namespace.
+    fn inside<T: Send>(&self, work: impl FnOnce(&World) -> T + Send) -> T {
+        let net = File::open(format!("/proc/{}/ns/net", self.0.id())).unwrap();
+        in_namespace(net, || World::here(work))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Without the capability nothing is told or set; with that of a user namespace of one's own nothing
 /// is set, and only what is one's own is told.
 #[test]
@@ -778,10 +814,7 @@ fn only_the_nodes_owner_sets() {
         let listener = world.listen(Family::V4);
         let option = toa(200, original(Family::V4, 7, 7));
         let _conn = world.connect(Family::V4, &listener, &option, &[]);
-        // Where the kernel lets nobody else make any.
-        let _allowed = fs::metadata("/proc/sys/kernel/unprivileged_userns_clone")
-            .is_ok()
-            .then(|| Sysctl::set("kernel/unprivileged_userns_clone", "1"));
+        let _allowed = user_namespaces();
         let plain = [
             "setpriv",
             "--reuid=65534",
@@ -815,6 +848,32 @@ fn only_the_nodes_owner_sets() {
         assert_eq!(run.code, 0, "{run:?}");
         assert!(run.stdout.contains("\"sessions\": []"), "{run:?}");
         assert_eq!(control().config().unwrap(), before);
+    });
+}
+
+/// A container's root, of a user namespace of its own, sees the sessions of its own network namespace.
+#[test]
+fn a_container_lists_its_own_sessions() {
+    World::run(|world| {
+        let _allowed = user_namespaces();
+        let listener = world.listen(Family::V4);
+        let option = toa(200, original(Family::V4, 1, 1));
+        let _of_others = world.connect(Family::V4, &listener, &option, &[]);
+        let container = Container::start();
+        let own = original(Family::V6, 2, 2);
+        let run = container.inside(|world| {
+            let listener = world.listen(Family::V6);
+            let conn = world.connect(Family::V6, &listener, &[], &toa(253, own));
+            assert_eq!(told(&conn.stream), Some((own, Segment::Ack)));
+            let pid = container.0.id().to_string();
+            let enter = ["nsenter", "--user", "--net", "--target", &pid];
+            wrapped(&enter, &["sessions", "-o", "json"])
+        });
+        assert_eq!(run.code, 0, "{run:?}");
+        let value = cli::json(&run);
+        let listed = value["sessions"].as_array().unwrap();
+        assert_eq!(listed.len(), 1, "{run:?}");
+        assert!(run.stdout.contains(&own.to_string()), "{run:?}");
     });
 }
 
