@@ -164,14 +164,22 @@ impl Emitable for Message {
 
 impl ParseableParametrized<[u8], GenlHeader> for Message {
     fn parse_with_param(buffer: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
-        let attributes = NlasIterator::new(buffer)
-            .map(|attribute| DefaultNla::parse(&attribute?))
-            .collect::<Result<_, _>>()?;
         Ok(Self {
             command: header.cmd,
-            attributes,
+            attributes: read_attributes(buffer)?,
         })
     }
+}
+
+/// The attributes of a message, which stand behind its headers.
+///
+/// # Errors
+///
+/// One with an impossible length.
+pub fn read_attributes(message: &[u8]) -> Result<Vec<DefaultNla>, DecodeError> {
+    NlasIterator::new(message)
+        .map(|attribute| DefaultNla::parse(&attribute?))
+        .collect()
 }
 
 fn attribute(kind: u32, value: Vec<u8>) -> DefaultNla {
@@ -303,35 +311,7 @@ impl Control {
             let Some(attributes) = self.dump(uapi::TOA_CMD_GET_CONFIG)? else {
                 continue;
             };
-            let mut config = Config::default();
-            let mut trusted = Vec::new();
-            for attribute in &attributes {
-                let value = value(attribute);
-                match u32::from(attribute.kind()) {
-                    uapi::TOA_A_GENERATION => {
-                        if let Ok(number) = value.try_into() {
-                            config.generation = u32::from_ne_bytes(number);
-                        }
-                    }
-                    uapi::TOA_A_PREFIX => {
-                        if let Some((addr, [length, ..])) = value.split_first_chunk() {
-                            trusted.extend(sources::from_kernel(*addr, *length));
-                        }
-                    }
-                    uapi::TOA_A_LAYOUTS => {
-                        config.layouts = String::from_utf8_lossy(&value).into_owned();
-                    }
-                    uapi::TOA_A_FIRST_DATA => config.first_data = value != [0],
-                    uapi::TOA_A_TRANSPARENT => config.transparent = value != [0],
-                    uapi::TOA_A_TRANSPARENT_LOCAL => config.transparent_local = value != [0],
-                    uapi::TOA_A_TRANSPARENT_PORTS => {
-                        config.transparent_ports = String::from_utf8_lossy(&value).into_owned();
-                    }
-                    _ => {}
-                }
-            }
-            config.trusted = Sources::new(&trusted);
-            return Ok(config);
+            return Ok(read_config(&attributes));
         }
         Err(Error::Changing)
     }
@@ -371,6 +351,40 @@ impl Control {
     }
 }
 
+/// What is set, by the attributes that the module tells it with. Those of a newer one are passed over.
+#[must_use]
+pub fn read_config(attributes: &[DefaultNla]) -> Config {
+    let mut config = Config::default();
+    let mut trusted = Vec::new();
+    for attribute in attributes {
+        let value = value(attribute);
+        match u32::from(attribute.kind()) {
+            uapi::TOA_A_GENERATION => {
+                if let Ok(number) = value.try_into() {
+                    config.generation = u32::from_ne_bytes(number);
+                }
+            }
+            uapi::TOA_A_PREFIX => {
+                if let Some((addr, [length, ..])) = value.split_first_chunk() {
+                    trusted.extend(sources::from_kernel(*addr, *length));
+                }
+            }
+            uapi::TOA_A_LAYOUTS => {
+                config.layouts = String::from_utf8_lossy(&value).into_owned();
+            }
+            uapi::TOA_A_FIRST_DATA => config.first_data = value != [0],
+            uapi::TOA_A_TRANSPARENT => config.transparent = value != [0],
+            uapi::TOA_A_TRANSPARENT_LOCAL => config.transparent_local = value != [0],
+            uapi::TOA_A_TRANSPARENT_PORTS => {
+                config.transparent_ports = String::from_utf8_lossy(&value).into_owned();
+            }
+            _ => {}
+        }
+    }
+    config.trusted = Sources::new(&trusted);
+    config
+}
+
 /// Takes values off the front of a structure.
 struct Fields<'a>(&'a [u8]);
 
@@ -386,8 +400,9 @@ impl Fields<'_> {
     }
 }
 
-/// A `struct toa_session`.
-fn read_session(bytes: &[u8]) -> Option<Session> {
+/// A `struct toa_session`, which a newer module may have made longer; `None` where it is cut off.
+#[must_use]
+pub fn read_session(bytes: &[u8]) -> Option<Session> {
     let mut fields = Fields(bytes);
     let [client, vip, peer] = [fields.addr()?, fields.addr()?, fields.addr()?];
     let mut port = || fields.take().map(u16::from_be_bytes);

@@ -3,10 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use toa_kmod::pure::answer::{Origin, Peer, Refusal, nat64, original, room, vs, vs_hybrid};
+use toa_cli::control;
+use toa_kmod::pure::answer::{
+    Name, Named, Origin, Peer, Refusal, SockaddrIn, SockaddrIn6, listed, nat64, original, room, vs,
+    vs_hybrid,
+};
 use toa_kmod::pure::layout::{Address, Client, Family, Toa, v4_mapped};
 use toa_kmod::pure::policy::Segment;
 use toa_kmod::pure::uapi::toa_original;
+use toa_kmod::pure::uapi_netlink::toa_session;
 
 use crate::bytes::Bytes;
 use crate::kernel::{Reply, answering, socket};
@@ -33,11 +38,17 @@ fn shown(socket: Family, family: Family, addr: [u8; 16]) -> IpAddr {
     }
 }
 
+/// What of the ABI is of integers alone, without padding: tests/abi.
+trait Plain {}
+
+impl Plain for toa_original {}
+impl Plain for toa_session {}
+
 /// The structure as bytes.
-fn bytes_of(answer: &toa_original) -> Vec<u8> {
-    let at = std::ptr::from_ref(answer).cast::<u8>();
-    // SAFETY: The structure is of integers alone, without padding (tests/abi).
-    unsafe { std::slice::from_raw_parts(at, size_of::<toa_original>()) }.to_vec()
+fn bytes_of(structure: &impl Plain) -> Vec<u8> {
+    let at = std::ptr::from_ref(structure).cast::<u8>();
+    // SAFETY: All bytes of a plain structure are there to read.
+    unsafe { std::slice::from_raw_parts(at, size_of_val(structure)) }.to_vec()
 }
 
 /// A buffer of any size, for an answer that must have its first `least` bytes there.
@@ -52,7 +63,110 @@ fn check_room(asked: i32, least: usize) {
     }
 }
 
-/// `data` is a connection: its socket's family, its peer, what is kept of it; and a buffer's size.
+/// An address and a port, as a list shows them: what is mapped is an IPv4 address.
+fn plainly(address: &Address) -> SocketAddr {
+    let addr = Ipv6Addr::from(address.addr).to_canonical();
+    SocketAddr::new(addr, u16::from_be_bytes(address.port))
+}
+
+/// The connection listed, as toa-cli reads the list.
+fn check_listed(origin: &Origin, peer: &Address, netns: u32, local_port: [u8; 2]) {
+    let connection = toa_session {
+        peer: peer.addr,
+        peer_port: u16::from_ne_bytes(peer.port),
+        local_port: u16::from_ne_bytes(local_port),
+        netns,
+        ..toa_session::default()
+    };
+    let listed = listed(origin, connection);
+    assert_eq!(listed.reserved, [0; 2]);
+    let toa = &origin.toa;
+    let family = |addr: Option<Address>| match addr.map(|addr| addr.family) {
+        None => 0,
+        Some(Family::V4) => 2,
+        Some(Family::V6) => 10,
+    };
+    let client = toa.client.map(|client| client.addr);
+    assert_eq!(listed.client_family, family(client));
+    assert_eq!(listed.vip_family, family(toa.vip));
+    let flags = u8::from(toa.vip.is_some()) | u8::from(toa.vpc_id.is_some()) << 1;
+    assert_eq!(listed.flags, flags);
+    let session = control::read_session(&bytes_of(&listed)).expect("a whole structure");
+    let named = toa.client.map(|client| control::Client {
+        addr: plainly(&client.addr),
+        carried_by: match origin.segment {
+            Segment::Syn => "syn".to_owned(),
+            Segment::Ack => "ack".to_owned(),
+            Segment::Data => "data".to_owned(),
+        },
+        kind: client.kind,
+        length: client.length,
+    });
+    let want = control::Session {
+        client: named,
+        vip: toa.vip.as_ref().map(plainly),
+        vpc_id: toa.vpc_id.map(u32::from_be_bytes),
+        peer: plainly(peer),
+        local_port: u16::from_be_bytes(local_port),
+        netns,
+    };
+    assert_eq!(session, want);
+}
+
+/// The names that `accept` and its like have filled with this port and address become `other`'s if they
+/// are those of `end`, and stay as they are if not.
+fn check_names(port: [u8; 2], addr: [u8; 16], rest: [u8; 8], end: &Address, other: &Address) {
+    let [.., a, b, c, d] = addr;
+    let filled = SockaddrIn {
+        family: 2u16.to_ne_bytes(),
+        port,
+        addr: [a, b, c, d],
+        zero: rest,
+    };
+    let mut name = filled;
+    let named = name.rename(end.port, &end.addr, other);
+    let own = SocketAddr::from((filled.addr, u16::from_be_bytes(port)));
+    let want = match plainly(other) {
+        _ if own != plainly(end) => (Named::Other, filled),
+        SocketAddr::V4(v4) if other.family == Family::V4 => {
+            let renamed = SockaddrIn {
+                port: v4.port().to_be_bytes(),
+                addr: v4.ip().octets(),
+                ..filled
+            };
+            (Named::Renamed, renamed)
+        }
+        _ => (Named::Kept, filled),
+    };
+    assert_eq!((named, name), want);
+
+    let [flow @ .., e, f, g, h] = rest;
+    let filled = SockaddrIn6 {
+        family: 10u16.to_ne_bytes(),
+        port,
+        flow,
+        addr,
+        scope: [e, f, g, h],
+    };
+    let mut name = filled;
+    let named = name.rename(end.port, &end.addr, other);
+    let want = if (addr, port) == (end.addr, end.port) {
+        let renamed = SockaddrIn6 {
+            family: filled.family,
+            port: other.port,
+            flow: [0; 4],
+            addr: other.addr,
+            scope: [0; 4],
+        };
+        (Named::Renamed, renamed)
+    } else {
+        (Named::Other, filled)
+    };
+    assert_eq!((named, name), want);
+}
+
+/// `data` is a connection: its socket's family, its peer, what is kept of it; a buffer's size; and a name
+/// that the kernel gave out.
 pub fn check(data: &[u8]) {
     let mut bytes = Bytes(data);
     let socket_family = family(bytes.flag());
@@ -101,6 +215,27 @@ pub fn check(data: &[u8]) {
         },
         segment,
     };
+    let end = Address {
+        family: peer.socket,
+        port: peer.port,
+        addr: peer.addr,
+    };
+    check_listed(
+        &origin,
+        &end,
+        u32::from_ne_bytes(bytes.array()),
+        bytes.array(),
+    );
+    let (port, addr) = if bytes.flag() {
+        (bytes.array(), bytes.array())
+    } else {
+        (end.port, end.addr)
+    };
+    let rest = bytes.array();
+    for other in [&client, &vip] {
+        check_names(port, addr, rest, &end, other);
+    }
+
     let known = is_known.then_some(&origin);
     let named = known.filter(|_| !has_no_client);
 

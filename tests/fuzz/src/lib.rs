@@ -10,6 +10,7 @@
 
 pub mod answer;
 mod bytes;
+pub mod control;
 mod kernel;
 pub mod layout;
 pub mod library;
@@ -18,6 +19,7 @@ pub mod modinfo;
 pub mod netlink;
 #[path = "../../../toa-kmod/tests/oracle/mod.rs"]
 mod oracle;
+pub mod ports;
 pub mod reading;
 pub mod report;
 pub mod segment;
@@ -28,13 +30,15 @@ pub mod trust;
 pub type Check = fn(&[u8]);
 
 /// Every target by its name: that of its program, and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Check); 11] = [
+pub const TARGETS: [(&str, Check); 13] = [
     ("answer", answer::check),
+    ("control", control::check),
     ("layout", layout::check),
     ("library", library::check),
     ("list", list::check),
     ("modinfo", modinfo::check),
     ("netlink", netlink::check),
+    ("ports", ports::check),
     ("reading", reading::check),
     ("report", report::check),
     ("segment", segment::check),

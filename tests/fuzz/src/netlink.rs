@@ -7,21 +7,24 @@ use toa_cli::sources::from_kernel;
 use toa_kmod::pure::netlink::{Attributes, Bad, Change, Transparent, prefixes, read};
 use toa_kmod::pure::profile;
 
+use crate::ports::ports;
+
 /// `TOA_A_...`: toa_netlink.h.
-const GENERATION: u16 = 1;
+pub(crate) const GENERATION: u16 = 1;
 const TRUST: u16 = 2;
-const PREFIX: u16 = 3;
-const LAYOUTS: u16 = 4;
-const FIRST_DATA: u16 = 5;
-const TRANSPARENT: u16 = 7;
-const LOCAL: u16 = 8;
-const PORTS: u16 = 9;
+pub(crate) const PREFIX: u16 = 3;
+pub(crate) const LAYOUTS: u16 = 4;
+pub(crate) const FIRST_DATA: u16 = 5;
+pub(crate) const TRANSPARENT: u16 = 7;
+pub(crate) const LOCAL: u16 = 8;
+pub(crate) const PORTS: u16 = 9;
 
 /// Where an attribute begins, its type and its value.
-type One<'a> = (usize, u16, &'a [u8]);
+pub(crate) type One<'a> = (usize, u16, &'a [u8]);
 
-/// The attributes by another way, and whether anything is left behind them.
-fn attributes(area: &[u8]) -> (Vec<One<'_>>, bool) {
+/// The attributes by another way, with the flags of their types, and whether anything is left behind
+/// them.
+pub(crate) fn attributes(area: &[u8]) -> (Vec<One<'_>>, bool) {
     let mut found = Vec::new();
     let mut at = 0;
     while area.len().saturating_sub(at) >= 4 {
@@ -30,7 +33,7 @@ fn attributes(area: &[u8]) -> (Vec<One<'_>>, bool) {
         if length < 4 || at + length > area.len() {
             return (found, true);
         }
-        found.push((at, number(at + 2) & 0x3fff, &area[at + 4..at + length]));
+        found.push((at, number(at + 2), &area[at + 4..at + length]));
         at = (at + length).next_multiple_of(4).min(area.len());
     }
     (found, at < area.len())
@@ -53,15 +56,6 @@ fn text(value: &[u8]) -> &[u8] {
     value.strip_suffix(&[0]).unwrap_or(value)
 }
 
-/// Whether it is a list of ports, as Rust reads numbers.
-fn is_ports(list: &[u8]) -> bool {
-    let is_port = |entry: &str| {
-        entry.bytes().all(|byte| byte.is_ascii_digit())
-            && entry.parse::<u16>().is_ok_and(|port| port != 0)
-    };
-    list.is_empty() || std::str::from_utf8(list).is_ok_and(|list| list.split(',').all(is_port))
-}
-
 fn is_right((_, kind, value): &One<'_>) -> bool {
     match *kind {
         GENERATION => value.len() == 4,
@@ -69,14 +63,17 @@ fn is_right((_, kind, value): &One<'_>) -> bool {
         PREFIX => is_prefix(value),
         LAYOUTS => text(value).len() <= 1024 && profile::parse(text(value)).is_ok(),
         FIRST_DATA | TRANSPARENT | LOCAL => [&[0][..], &[1]].contains(value),
-        PORTS => text(value).len() <= 1024 && is_ports(text(value)),
+        PORTS => text(value).len() <= 1024 && ports(text(value)).1.is_none(),
         _ => false,
     }
 }
 
 /// `data` is what follows the headers of a request.
 pub fn check(data: &[u8]) {
-    let (want, more) = attributes(data);
+    let (mut want, more) = attributes(data);
+    for (_, kind, _) in &mut want {
+        *kind &= 0x3fff;
+    }
     let mut walk = Attributes::new(data);
     let found: Vec<_> = walk
         .by_ref()

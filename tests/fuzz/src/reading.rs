@@ -23,8 +23,8 @@ pub fn check(data: &[u8]) {
 
 /// Reads an area by one set.
 pub(crate) fn check_by(set: &Set, area: &[u8]) {
-    for (syn, segment) in [(true, Segment::Syn), (false, Segment::Ack)] {
-        set.hold(area, syn);
+    for segment in [Segment::Syn, Segment::Ack, Segment::Data] {
+        set.hold(area, segment);
         let reading = read(&set.table, area, segment);
         if is_silent(area) {
             assert_eq!(reading, Reading::default());

@@ -154,7 +154,7 @@ impl Set {
         }
     }
 
-    /// What `area` says in a SYN, or in the segment that completes a handshake.
+    /// What `area` says in a SYN, or in any other segment.
     pub(crate) fn said(&self, area: &[u8], syn: bool) -> Said {
         let mut said = Said::default();
         for token in tokens(area) {
@@ -172,12 +172,11 @@ impl Set {
     }
 
     /// Holds the module's reading of `area` against the one of this file.
-    pub(crate) fn hold(&self, area: &[u8], syn: bool) {
-        let segment = if syn { Segment::Syn } else { Segment::Ack };
+    pub(crate) fn hold(&self, area: &[u8], segment: Segment) {
         let reading = policy::read(&self.table, area, segment);
         assert_eq!(
             self.said_by(&reading),
-            self.said(area, syn),
+            self.said(area, segment == Segment::Syn),
             "{area:?} in {segment:?} by {:?}",
             self.rows
         );
