@@ -11,6 +11,8 @@
 //! - [`module`] loads and unloads, [`Stats`] reads the counters, [`sockopt`] asks as a program
 //!   without libtoa does.
 
+#[cfg(test)]
+mod docs;
 pub mod kernel_log;
 pub mod module;
 pub mod node;
