@@ -126,6 +126,27 @@ fn every_full_area() {
     assert!(seen > 10_000, "{seen}");
 }
 
+/// The same with padding in between, so that each option lies at every place there is.
+#[test]
+fn every_full_area_with_padding() {
+    let pieces = [
+        vec![1],
+        option(200, 8),
+        option(254, 8),
+        option(8, 10),
+        option(253, 20),
+    ];
+    let mut seen = 0;
+    every_sequence(
+        &Set::profile("tencent"),
+        &mut Vec::new(),
+        &pieces,
+        AREA,
+        &mut seen,
+    );
+    assert_eq!(seen, 573_921);
+}
+
 /// Every arrangement of what the common systems send, which the hooks pass over at a glance, and of
 /// what they must not.
 #[test]
