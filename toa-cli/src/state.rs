@@ -122,7 +122,7 @@ pub struct ModuleReport {
 pub struct Refused {
     /// Its address, as a prefix.
     pub source: String,
-    /// How many of its options were refused.
+    /// How many of its options were refused at least.
     pub options: u64,
 }
 

@@ -21,8 +21,9 @@ pub(super) struct Source {
     pub(super) addr: [u8; 16],
 }
 
-/// The last of them. Under a flood of forged segments CPUs meet at its lock, and each refused one
-/// costs some more; nobody else comes here.
+/// The last of them. Where CPUs meet at its lock, as under a flood of forged segments, one goes on
+/// without a note: a source's number is then less than what it sent, and nobody waits. The counter
+/// `untrusted` has each.
 pub(super) struct RefusedSources(Last<Source, KEPT>);
 
 impl RefusedSources {
@@ -32,13 +33,14 @@ impl RefusedSources {
 
     /// The peer of `flow` was not believed. Called by a hook: bottom halves are off.
     pub(super) fn note(&self, flow: &toa_flow) {
-        self.0.note(Source {
+        let _noted = self.0.note(Source {
             net: flow.net,
             addr: flow.peer,
         });
     }
 
-    /// Calls `show` with each source, as a prefix, and how many of its options were refused. From a task.
+    /// Calls `show` with each source, as a prefix, and how many of its options were refused at least.
+    /// From a task.
     pub(super) fn each(&self, mut show: impl FnMut(&Prefix, u64)) {
         let off = IrqsOff::new();
         let all = self.0.all();

@@ -10,13 +10,13 @@ use super::locked::Locked;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry<K> {
     pub(crate) key: K,
-    /// How often it came, since it came to be kept; 0 where nobody is.
+    /// How often it came at least, since it came to be kept; 0 where nobody is.
     pub(crate) count: u64,
     /// The number of its last coming, among all of them.
     pub(crate) last: u64,
 }
 
-/// The `N` that came last. For what is rare or need not be fast: they share a lock.
+/// The `N` that came last. For what need not be exact: they share a lock.
 pub(crate) struct Last<K, const N: usize>(Locked<[Entry<K>; N]>);
 
 impl<K: Copy + Default + PartialEq, const N: usize> Last<K, N> {
@@ -28,9 +28,10 @@ impl<K: Copy + Default + PartialEq, const N: usize> Last<K, N> {
         })))
     }
 
-    /// `key` has come; who has not come for the longest time makes room.
-    pub(crate) fn note(&self, key: K) {
-        self.0.with(|entries| {
+    /// `key` has come; who has not come for the longest time makes room. Whether that was noted: it is
+    /// not while another is at it, for which nobody waits.
+    pub(crate) fn note(&self, key: K) -> bool {
+        let noted = self.0.try_with(|entries| {
             let number = entries.iter().map(|entry| entry.last).max().unwrap_or(0);
             let number = number.wrapping_add(1);
             let known = |entry: &Entry<K>| entry.count > 0 && entry.key == key;
@@ -46,6 +47,7 @@ impl<K: Copy + Default + PartialEq, const N: usize> Last<K, N> {
                 };
             }
         });
+        noted.is_some()
     }
 
     /// All of them, in no order.
