@@ -180,7 +180,15 @@ pub(crate) const CASES: &[Case] = &[
             node.connections(V4, Carrier::Ack, Ask::Original)
         },
     )
-    .against(|node| node.connections(V4, Carrier::Ack, Ask::Peer)),
+    .against(|node| node.connections(V4, Carrier::Ack, Ask::Peer))
+    // One that goes through the prefixes one by one takes several times as much.
+    .limit(Limit::AddedTimes(1.1, "ack-v4-trusted-1")),
+    Case::new(
+        "ack-v4-untrusted",
+        "connection with TOA in its ACK, whose source is not trusted",
+        |node| node.connections_untrusted(V4, Carrier::Ack),
+    )
+    .parameters("trusted=192.0.2.0/24"),
     Case::new(
         "none-v4-beside",
         "connection without TOA beside others that have it",

@@ -246,6 +246,25 @@ impl Node {
         carrier: Carrier,
         ask: Ask,
     ) -> Result<f64> {
+        self.connections_of(family, carrier, ask, carrier != Carrier::None)
+    }
+
+    /// The same where the module, if it is loaded, believes none of their addresses.
+    pub(crate) fn connections_untrusted(
+        &mut self,
+        family: Family,
+        carrier: Carrier,
+    ) -> Result<f64> {
+        self.connections_of(family, carrier, Ask::Nothing, false)
+    }
+
+    fn connections_of(
+        &mut self,
+        family: Family,
+        carrier: Carrier,
+        ask: Ask,
+        believed: bool,
+    ) -> Result<f64> {
         let server = SocketAddr::new(server_ip(family), 80);
         let [in_syn, in_ack] = options(family, carrier);
         let mut handshakes = (0..PEERS)
@@ -258,11 +277,7 @@ impl Node {
             at = (at + 1) % PEERS;
             self.connection(family, &mut handshakes[at], ask)
         })?;
-        let wanted = if carrier == Carrier::None {
-            0
-        } else {
-            WARM_UP + BATCH
-        };
+        let wanted = if believed { WARM_UP + BATCH } else { 0 };
         if let Some((before, after)) = before.zip(made()) {
             ensure!(
                 after - before == wanted as u64,
