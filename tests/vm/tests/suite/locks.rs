@@ -197,8 +197,9 @@ fn a_connection_with_an_address_takes_no_lock_that_all_share() {
             before.contended,
             after.contended
         );
-        // On one CPU nothing bounces.
-        if acquired > 0.5 && bounced > 0.2 && !SET_ASIDE.contains(&name.as_str()) {
+        // Half of the connections have their address from the SYN, half from the ACK: what one way alone
+        // locks counts a half. On one CPU nothing bounces.
+        if acquired > 0.2 && bounced > 0.2 && !SET_ASIDE.contains(&name.as_str()) {
             shared.push(name);
         }
     }
