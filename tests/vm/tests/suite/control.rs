@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt;
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use toa_cli::sources::Sources;
 use toa_cli::wire::toa;
 use toa_testbed::{Family, command};
 use toa_vm_tests::module::{parameter, status};
-use toa_vm_tests::node::{self, PATIENCE, Sysctl};
+use toa_vm_tests::node::{self, PATIENCE, Sysctl, usual_or_long};
 use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip, wait_readable};
 
 use crate::cli::{self, Run};
@@ -486,6 +486,78 @@ fn first_data_are_read_while_that_is_on() {
             assert_eq!(told(&c.stream), named);
         });
     }
+}
+
+/// Both modes are switched on and off while connections come, whose addresses are in the SYN, the ACK
+/// or the first data: whoever carries one in its handshake is told of all the while.
+#[test]
+fn modes_are_switched_while_connections_come() {
+    let changes = usual_or_long(20, 300);
+    World::run(|world| {
+        let _back = AsLoaded::now();
+        let modes = [true, false].map(|on| Change {
+            transparent: Some(on),
+            ..first_data(on)
+        });
+        let made = AtomicUsize::new(0);
+        let change = changing(&modes);
+        let change = |time| {
+            change(time);
+            made.store(time + 1, Ordering::Relaxed);
+            // For some connections to come in each mode.
+            thread::sleep(Duration::from_millis(20));
+        };
+        let (_, (connections, by_name, by_data)) = meanwhile(change, || {
+            let listener = world.listen(Family::V4);
+            let client = original(Family::V4, 7, 7);
+            let option = toa(200, client);
+            // How many accept has called by the wire's name, and by the client's.
+            let mut by_name = [0; 2];
+            let mut by_data = 0;
+            let mut n = 0;
+            while made.load(Ordering::Relaxed) < changes || by_name.contains(&0) || by_data == 0 {
+                assert!(
+                    n < 1_000 * changes,
+                    "{n} connections, but {made:?} changes, {by_name:?} in accept, {by_data} by data"
+                );
+                let [syn, ack, data] =
+                    [0, 1, 2].map(|place| if n % 3 == place { &option[..] } else { &[] });
+                let peer = SocketAddr::from(([10, 0, 0, 2], 20_000 + (n % 40_000) as u16));
+                n += 1;
+                let mut end = world.client_from(peer, &listener);
+                end.connect(syn, ack).unwrap();
+                assert!(wait_readable(&listener, PATIENCE), "no connection");
+                let (stream, accepted) = listener.accept().unwrap();
+                let mut conn = Conn {
+                    client: end,
+                    stream,
+                };
+                let in_handshake = data.is_empty();
+                let name = conn.stream.peer_addr().unwrap();
+                for name in [accepted, name] {
+                    assert!(name == peer || (in_handshake && name == client), "{name}");
+                }
+                by_name[usize::from(accepted == client)] += 1;
+                let told_of = |conn: &Conn| told(&conn.stream).map(|(client, _)| client);
+                assert_eq!(told_of(&conn), in_handshake.then_some(client));
+                conn.client.data_with(b"data", data).unwrap();
+                conn.server_reads(b"data");
+                match told_of(&conn) {
+                    // It came, or its data did, while they were not read.
+                    None => assert!(!in_handshake, "{peer} is forgotten"),
+                    Some(now) => {
+                        assert_eq!(now, client);
+                        by_data += usize::from(!in_handshake);
+                    }
+                }
+                conn.exchange();
+            }
+            (n, by_name, by_data)
+        });
+        println!(
+            "{made:?} changes, {connections} connections: {by_name:?} in accept, {by_data} by data"
+        );
+    });
 }
 
 /// Where the hook cannot be had, nothing of the request is done, and the module goes on.
