@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -22,12 +21,12 @@ use toa_cli::control::{self, Control};
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::module::{parameter, status};
-use toa_vm_tests::node::{self, PATIENCE, usual_or_long};
+use toa_vm_tests::node::{self, PATIENCE};
 use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, stream_socket};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
 use crate::life::mp_capable;
-use crate::module::{StopAtEnd, sleepy};
+use crate::module::sleepy;
 use crate::segments::fast_open;
 
 /// What the mode redirects.
@@ -531,69 +530,6 @@ fn traced_functions_serve_on() {
         if tried == 0 {
             node::skip("this kernel has neither tracer of functions");
         }
-    });
-}
-
-/// Tasks accept and ask without pause while the module comes and goes: each answer is the client's
-/// or the wire's, and nothing of the module is left when it is gone.
-#[test]
-fn loaded_and_unloaded_while_tasks_accept_and_ask_without_pause() {
-    const ASKING: usize = 3;
-    let times = usual_or_long(5, 1_000);
-    World::beside(|world| {
-        let client = original(Family::V4, 7, 7);
-        let option = toa(200, client);
-        let listener = world.listen(Family::V4);
-        let _loaded = module::loaded_with("transparent=1");
-        let mut held = connect(world, Family::V4, &listener, &option, &[]);
-        let (stream, accepted) = Way::Accept.accept(&listener);
-        assert_eq!(accepted, client);
-        let wires = held.local();
-        let stop = AtomicBool::new(false);
-        let (asked, told, taken, taken_told) =
-            <(AtomicUsize, AtomicUsize, AtomicUsize, AtomicUsize)>::default();
-        thread::scope(|scope| {
-            let _stop = StopAtEnd(&stop);
-            for _ in 0..ASKING {
-                scope.spawn(|| {
-                    let _stop = StopAtEnd(&stop);
-                    while !stop.load(Ordering::Relaxed) {
-                        let name = stream.peer_addr().unwrap();
-                        assert!(name == client || name == wires, "{name}");
-                        told.fetch_add(usize::from(name == client), Ordering::Relaxed);
-                        asked.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-            scope.spawn(|| {
-                let _stop = StopAtEnd(&stop);
-                while !stop.load(Ordering::Relaxed) {
-                    let mut peer = connect(world, Family::V4, &listener, &[], &option);
-                    let (_stream, name) = Way::Accept4.accept(&listener);
-                    assert!(name == client || name == peer.local(), "{name}");
-                    taken_told.fetch_add(usize::from(name == client), Ordering::Relaxed);
-                    taken.fetch_add(1, Ordering::Relaxed);
-                    peer.rst().unwrap();
-                }
-            });
-            let now = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-            node::wait_until("answers about the first connection", || now(&told) > 100);
-            for _ in 0..times {
-                module::unload_patiently();
-                module::assert_nothing_left();
-                let (before, accepted) = (now(&asked), now(&taken));
-                node::wait_until("questions", || {
-                    now(&asked) > before + 20 && now(&taken) > accepted
-                });
-                module::load("transparent=1").unwrap();
-                let before = now(&taken_told);
-                node::wait_until("connections that are told", || {
-                    now(&taken_told) > before + 2
-                });
-            }
-        });
-        println!("{told:?} of {asked:?} questions, {taken_told:?} of {taken:?} connections told");
-        held.rst().unwrap();
     });
 }
 
