@@ -952,15 +952,19 @@ fn loaded_and_unloaded_under_load_and_so_original_dst_and_iptables_never_notice(
                  {accept_named:?} clients, getpeername {peer_named:?}, getsockname {local_named:?} \
                  VIPs; {rounds} rounds of the others; available {free} kB, then {free_after} kB"
             );
+            let mut slow = Vec::new();
             for (mode, (connections, took)) in MODES.iter().zip(by_mode) {
                 let rate = connections as f64 / took.as_secs_f64();
                 println!("{rate:.0} connections a second: {mode}");
-                // The usual run is too short to hold it against a machine that is busy otherwise.
-                assert!(
-                    !node::is_long() || rate >= RATE,
-                    "{mode}: {rate:.0} connections a second"
-                );
+                if rate < RATE {
+                    slow.push(mode);
+                }
             }
+            // The usual run is too short to hold it against a machine that is busy otherwise.
+            assert!(
+                !node::is_long() || slow.is_empty(),
+                "fewer than {RATE} connections a second: {slow:?}"
+            );
             // A table that each round left behind would be 10 MB after 20, and half a gigabyte after
             // a thousand. Sanitizers keep records of what is freed, and take it out of use for a while.
             assert!(
