@@ -9,6 +9,7 @@ machine_memory=2G
 machine_accel=tcg
 machine_icount=no # yes: the machine's clock counts its instructions, one each nanosecond
 machine_timeout=3600
+machine_append='' # more of the kernel's command line
 machine_path=()   # folders in front of the machine's PATH
 machine_env=()    # NAME=VALUE for the command
 machine_module='' # a module to load first
@@ -203,7 +204,7 @@ machine_run() {
     "$qemu" -nodefaults -no-user-config -display none -no-reboot \
         "${accel[@]}" -smp "$machine_cpus" -m "$machine_memory" \
         -kernel "$kernel/vmlinuz" -initrd "$machine_dir/initramfs" \
-        -append "console=$console loglevel=5 panic=-1 mitigations=off random.trust_cpu=on" \
+        -append "console=$console loglevel=5 panic=-1 mitigations=off random.trust_cpu=on $machine_append" \
         -chardev "file,id=console,path=$machine_log,append=on" -serial chardev:console \
         -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap \
         -device virtio-9p-pci,fsdev=host,mount_tag=host \
