@@ -90,7 +90,10 @@ static struct genl_family family = {
 
 int toa_shim_netlink_attach(void)
 {
-	return genl_register_family(&family);
+	int err = genl_register_family(&family);
+
+	/* To who loads modules, -EEXIST says that a module of this name is loaded. */
+	return err == -EEXIST ? -EBUSY : err;
 }
 
 void toa_shim_netlink_detach(void)
