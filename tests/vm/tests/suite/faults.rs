@@ -23,6 +23,8 @@ use crate::cli;
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 const TOA_SO_ABI: i32 = 0x544f_4101;
 const TOA_SO_GET_LOOKUP: i32 = 4096;
+/// Those of Alibaba's vtoa, at both levels.
+const TOA_SO_GET_VS: [i32; 3] = [1345, 1346, 1347];
 
 /// Each call, the least that its buffer must hold, and its whole answer.
 const OPTIONS: [(i32, usize, usize); 3] = [
@@ -256,11 +258,12 @@ fn with_another_name(function: &str) -> tempfile::NamedTempFile {
 #[test]
 fn a_kernel_without_what_is_to_be_hooked_is_refused_by_name() {
     let _unloaded = module::Unloaded::now();
-    for function in [
-        "tcp_disconnect",
-        "tcp_child_process",
-        "tcp_conn_request",
-        "tcp_check_req",
+    for (function, wanted_by) in [
+        ("tcp_disconnect", ""),
+        ("tcp_child_process", ""),
+        ("tcp_conn_request", ""),
+        ("tcp_check_req", ""),
+        ("tcp_rcv_established", "first_data=1"),
     ] {
         let file = with_another_name(function).into_temp_path();
         for (parameters, why) in [
@@ -268,7 +271,7 @@ fn a_kernel_without_what_is_to_be_hooked_is_refused_by_name() {
             ("hook=ftrace", "cannot be hooked by ftrace, and"),
             ("hook=kprobe", "cannot be hooked by kprobe, and"),
         ] {
-            let (errno, lines) = refused(&file, parameters);
+            let (errno, lines) = refused(&file, &format!("{parameters} {wanted_by}"));
             assert_eq!(errno, Errno::EOPNOTSUPP, "{function} {parameters}");
             // The last letter aside: KASAN puts zeroes behind Rust's own copy of the name, too, and then it
             // is another one as C's.
@@ -318,16 +321,19 @@ fn beside_a_foreign_toa_nothing_is_loaded_or_unloaded_and_the_tool_says_what_to_
     assert_eq!(toa_cli(&["check"]).0, 0);
 }
 
-/// A foreign module that has the options' numbers is found before anything is hooked.
+/// A foreign module that has the options' numbers is found before anything is hooked. They are several
+/// registrations: those before the one that fails are undone.
 #[test]
 fn an_option_that_another_module_has_is_ebusy_and_leaves_nothing() {
     let _unloaded = module::Unloaded::now();
     let path = node::module_file();
-    for (name, ..) in OPTIONS {
-        let occupant = module::Other::load("occupant", &format!("sockopt={name}"));
+    let ours = OPTIONS.map(|(name, ..)| (libc::PF_INET, name));
+    let vtoa = [libc::PF_INET, libc::PF_INET6].map(|pf| TOA_SO_GET_VS.map(|name| (pf, name)));
+    for (pf, name) in ours.into_iter().chain(vtoa.into_iter().flatten()) {
+        let occupant = module::Other::load("occupant", &format!("pf={pf} sockopt={name}"));
         for parameters in ["", "hook=kprobe"] {
             let (errno, lines) = refused(&path, parameters);
-            assert_eq!(errno, Errno::EBUSY, "{name:#x}");
+            assert_eq!(errno, Errno::EBUSY, "{name:#x} of {pf}");
             assert!(lines[0].contains("getsockopt"), "{lines:?}");
             assert!(lines[0].contains("another toa module"), "{lines:?}");
         }
@@ -374,6 +380,29 @@ fn a_file_that_another_module_has_is_ebusy_and_leaves_nothing() {
         assert_eq!(code, 6, "{said}");
         assert!(said.contains("lsmod"), "{said}");
         drop(quiet);
+        drop(occupant);
+        assert_nothing_left();
+    }
+    module::load("").unwrap();
+}
+
+/// The family comes last of what can fail: all else stands by then, and is taken down.
+#[test]
+fn a_netlink_family_that_another_module_has_is_ebusy_and_leaves_nothing() {
+    let _unloaded = module::Unloaded::now();
+    let path = node::module_file();
+    for parameters in ["", "hook=kprobe", "first_data=1 transparent=1"] {
+        let occupant = module::Other::load("occupant", "genl=toa");
+        let (errno, lines) = refused(&path, parameters);
+        assert_eq!(errno, Errno::EBUSY, "{parameters}");
+        let named = lines[0].contains("netlink family toa (is another toa module loaded?)");
+        assert!(named, "{lines:?}");
+        let (code, said) = toa_cli(&["load", "--module", path.to_str().unwrap()]);
+        assert_eq!(code, 6, "{said}");
+        assert!(
+            said.contains("netlink family toa") && said.contains("lsmod"),
+            "{said}"
+        );
         drop(occupant);
         assert_nothing_left();
     }
