@@ -802,9 +802,9 @@ fn asked_all_the_while(redirected: &Redirected, work: impl FnOnce()) -> usize {
             // SAFETY: `priority` is a whole structure of that call, which is about this thread.
             let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
             Errno::result(set).expect("a real-time priority");
-            // On an emulated machine each time costs most of the pause; where there are fifty times as many
-            // unloads, connections get more of it.
-            let pause = Duration::from_micros(usual_or_long(50, 250));
+            // On an emulated machine each time costs more than the pause; where there are fifty times as many
+            // unloads, connections get the time.
+            let pause = Duration::from_micros(usual_or_long(50, 1_500));
             asking(&|| redirected.ask_conntrack(0), pause)
         });
         let all = scope.spawn(|| asking(&|| redirected.ask(), Duration::from_micros(500)));
