@@ -20,10 +20,14 @@ verdict() {
 
 # holds NAME COMMAND...: one test, in this shell, and whatever it says.
 holds() {
-    local name=$1 status=0
+    local name=$1
     shift
-    "$@" || status=$?
-    verdict "$name" "$status"
+    # No variable that a command of the script might mean as its own.
+    if "$@"; then
+        verdict "$name" 0
+    else
+        verdict "$name" 1
+    fi
 }
 
 # try NAME COMMAND...: one test, in a shell of its own that ends at the first error; what it says is
