@@ -2,6 +2,7 @@
 #ifndef _TOA_FILTER_H
 #define _TOA_FILTER_H
 
+#include <linux/delay.h>
 #include <linux/ftrace.h>
 #include <linux/rcupdate.h>
 #include <linux/string.h>
@@ -30,6 +31,19 @@ static inline int toa_ftrace_set_filter(struct ftrace_ops *ops, char *name)
 	return err;
 }
 
+/*
+ * A filter is given back by resetting it: ftrace_free_filter() is not exported
+ * everywhere. That allocates, and where the ops go with the module, a filter that
+ * could not be reset would be lost. May sleep.
+ */
+static inline void toa_ftrace_forget_filter(struct ftrace_ops *ops)
+{
+	int tries = 10;
+
+	while (ftrace_set_filter(ops, NULL, 0, 1) == -ENOMEM && --tries)
+		msleep(20);
+}
+
 /* The ops see the function of this name, and no other. */
 static inline int toa_ftrace_register(struct ftrace_ops *ops, char *name)
 {
@@ -39,15 +53,14 @@ static inline int toa_ftrace_register(struct ftrace_ops *ops, char *name)
 	if (!err)
 		err = register_ftrace_function(ops);
 	if (err)
-		ftrace_set_filter(ops, NULL, 0, 1);
+		toa_ftrace_forget_filter(ops);
 	return err;
 }
 
-/* A filter is given back by resetting it: ftrace_free_filter() is not exported everywhere. */
 static inline void toa_ftrace_unregister(struct ftrace_ops *ops)
 {
 	unregister_ftrace_function(ops);
-	ftrace_set_filter(ops, NULL, 0, 1);
+	toa_ftrace_forget_filter(ops);
 }
 #endif
 
