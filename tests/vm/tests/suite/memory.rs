@@ -70,20 +70,30 @@ impl Faults {
         self.0.push((path, old.trim().to_owned()));
     }
 
+    #[track_caller]
+    fn set_range(&mut self, what: &str, [start, end]: [u64; 2]) {
+        self.set(&format!("{what}-start"), &format!("{start:#x}"));
+        self.set(&format!("{what}-end"), &format!("{end:#x}"));
+    }
+
     /// From now on, and until what it returns goes, no slab allocation of the module's own text succeeds.
     fn none_for_the_module(&mut self) -> NoMemory<'_> {
-        let [start, end] = module_text();
         let first = self.0.len();
         // It was not there yet when the others were set.
         self.set_file("/sys/kernel/slab/toa_session/failslab".into(), "1");
-        self.set("require-start", &format!("{start:#x}"));
-        self.set("require-end", &format!("{end:#x}"));
+        self.set_range("require", module_text());
         self.set("times", "-1");
         self.set("probability", "100");
         NoMemory {
             faults: self,
             first,
         }
+    }
+
+    /// What the kernel allocates to take a probe out never fails: where it cannot, it leaves the probe
+    /// where it is and warns, and nobody can do anything about it.
+    fn spare_probes(&mut self) {
+        self.set_range("reject", kernel_text("unregister_kprobes"));
     }
 
     fn set_back(&mut self, first: usize) {
@@ -180,13 +190,13 @@ struct Tally {
     refused: usize,
 }
 
-/// Loads the module again and again, and lets one allocation after another fail.
-fn load_with_each_failure(parameters: &str) -> Tally {
+/// Loads the module again and again, and lets one allocation after another fail, from the `first` on.
+fn load_with_each_failure(parameters: &str, first: usize) -> Tally {
     let _unloaded = module::Unloaded::now();
     let file = File::open(node::module_file()).unwrap();
     let arguments = CString::new(parameters).unwrap();
     let mut tally = Tally::default();
-    for nth in 1..MANY {
+    for nth in first..MANY {
         let (result, injected) = fail_nth(nth, || {
             finit_module(&file, &arguments, ModuleInitFlags::empty())
         });
@@ -215,19 +225,19 @@ fn each_allocation_at_load_may_fail_and_leaves_nothing() {
         return;
     };
     // What the kernel allocates before it calls the module's own code is not for the module to answer.
-    let [start, end] = kernel_text("do_one_initcall");
-    faults.set("require-start", &format!("{start:#x}"));
-    faults.set("require-end", &format!("{end:#x}"));
-    // Nor is what the kernel allocates to take a probe out: where it cannot, it leaves the probe where it
-    // is and warns, and nobody can do anything about it.
-    let [start, end] = kernel_text("unregister_kprobes");
-    faults.set("reject-start", &format!("{start:#x}"));
-    faults.set("reject-end", &format!("{end:#x}"));
-    for parameters in ["", "hook=kprobe"] {
-        let tally = load_with_each_failure(parameters);
-        println!("{parameters:?}: {tally:?}");
+    faults.set_range("require", kernel_text("do_one_initcall"));
+    faults.spare_probes();
+    let load = |parameters, first| {
+        let tally = load_with_each_failure(parameters, first);
+        println!("{parameters:?} from {first} on: {tally:?}");
         assert!(tally.refused > 10, "{tally:?}: were there any failures?");
-    }
+        tally.survived + tally.refused
+    };
+    let by_default = load("", 1);
+    load("hook=kprobe first_data=1", 1);
+    // More than the first half is allocated before the modes are switched on, and has failed above.
+    let modes = "first_data=1 transparent=1 transparent_ports=80,443";
+    load(modes, by_default / 2);
 }
 
 /// The server is served as without the module, and the counter says so.
