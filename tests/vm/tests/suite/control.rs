@@ -29,7 +29,7 @@ use crate::segments::{deferred, deferring, told};
 use crate::transparent::GETNAMES;
 use crate::trust::{BELIEVED, NOT_BELIEVED, told_to};
 
-fn control() -> Control {
+pub(super) fn control() -> Control {
     Control::open().expect("the module answers by netlink")
 }
 
@@ -63,21 +63,21 @@ fn sources(list: &str) -> Sources {
     list.parse().unwrap()
 }
 
-fn trusted(list: &str) -> Change {
+pub(super) fn trusted(list: &str) -> Change {
     Change {
         trusted: Some(sources(list).prefixes().to_vec()),
         ..Change::default()
     }
 }
 
-fn layouts(set: &str) -> Change {
+pub(super) fn layouts(set: &str) -> Change {
     Change {
         layouts: Some(set.to_owned()),
         ..Change::default()
     }
 }
 
-fn first_data(on: bool) -> Change {
+pub(super) fn first_data(on: bool) -> Change {
     Change {
         first_data: Some(on),
         ..Change::default()

@@ -8,12 +8,17 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::sched::{CloneFlags, unshare};
+use toa_cli::control::{Change, Config, Control, Error};
 use toa_cli::wire::toa;
 use toa_testbed::Family;
-use toa_vm_tests::{Stats, World, module, node, original, sockopt};
+use toa_vm_tests::{Conn, Stats, World, module, node, original, sockopt};
+
+use crate::control::{control, first_data, layouts, trusted};
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 
@@ -76,18 +81,31 @@ impl Faults {
         self.set(&format!("{what}-end"), &format!("{end:#x}"));
     }
 
-    /// From now on, and until what it returns goes, no slab allocation of the module's own text succeeds.
-    fn none_for_the_module(&mut self) -> NoMemory<'_> {
+    /// Only what is allocated inside these functions may fail, for as long as what it returns lives.
+    fn inside(&mut self, text: [u64; 2]) -> Limited<'_> {
         let first = self.0.len();
-        // It was not there yet when the others were set.
-        self.set_file("/sys/kernel/slab/toa_session/failslab".into(), "1");
-        self.set_range("require", module_text());
-        self.set("times", "-1");
-        self.set("probability", "100");
-        NoMemory {
+        self.set_range("require", text);
+        Limited {
             faults: self,
             first,
         }
+    }
+
+    /// Only what is allocated for the module as it is loaded now: by its own text, or by what that calls.
+    fn inside_the_module(&mut self) -> Limited<'_> {
+        let limited = self.inside(module_text());
+        // It was not there yet when the others were set.
+        let sessions = "/sys/kernel/slab/toa_session/failslab".into();
+        limited.faults.set_file(sessions, "1");
+        limited
+    }
+
+    /// From now on, and until what it returns goes, no slab allocation of the module's own text succeeds.
+    fn none_for_the_module(&mut self) -> Limited<'_> {
+        let limited = self.inside_the_module();
+        limited.faults.set("times", "-1");
+        limited.faults.set("probability", "100");
+        limited
     }
 
     /// What the kernel allocates to take a probe out never fails: where it cannot, it leaves the probe
@@ -98,8 +116,12 @@ impl Faults {
 
     fn set_back(&mut self, first: usize) {
         for (path, old) in self.0.drain(first..).rev() {
-            if let Err(error) = fs::write(&path, &old) {
-                eprintln!("cannot set {} back to {old}: {error}", path.display());
+            match fs::write(&path, &old) {
+                // A cache goes with its module.
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    eprintln!("cannot set {} back to {old}: {error}", path.display());
+                }
+                _ => {}
             }
         }
     }
@@ -111,12 +133,13 @@ impl Drop for Faults {
     }
 }
 
-struct NoMemory<'a> {
+/// Some of it, until this goes.
+struct Limited<'a> {
     faults: &'a mut Faults,
     first: usize,
 }
 
-impl Drop for NoMemory<'_> {
+impl Drop for Limited<'_> {
     fn drop(&mut self) {
         self.faults.set_back(self.first);
     }
@@ -320,4 +343,256 @@ fn asking_allocates_nothing() {
             assert_eq!((asked, injected), (Ok(48), false), "{family:?}");
         }
     });
+}
+
+/// What is set, and what is watched for it.
+fn look() -> (Config, Vec<String>) {
+    (control().config().unwrap(), module::hooked())
+}
+
+/// A connection is told its client.
+#[track_caller]
+fn assert_serves(world: &World) {
+    let listener = world.listen(Family::V4);
+    let client = original(Family::V4, 7, 7);
+    let conn = world.connect(Family::V4, &listener, &[], &toa(254, client));
+    let told = libtoa::original(&conn.stream).unwrap();
+    assert_eq!(told.map(|told| told.addr), Some(client));
+}
+
+/// Switches something to and fro, each way again and again, and lets one allocation after another fail.
+#[track_caller]
+fn switch_with_each_failure(what: &str, switch: impl Fn(bool) -> Result<(), Errno>) -> Tally {
+    let mut tally = Tally::default();
+    // How it is without failures; in the end it is off.
+    let [on, off] = [true, false].map(|on| {
+        switch(on).unwrap_or_else(|errno| panic!("{what}, {on}: {errno}"));
+        look()
+    });
+    for to in [true, false] {
+        for nth in 1.. {
+            assert!(nth < MANY, "{what} makes {MANY} allocations and more");
+            let before = look();
+            let (result, injected) = fail_nth(nth, || switch(to));
+            let (mut config, hooked) = look();
+            match result {
+                Ok(()) => {
+                    let wanted = if to { &on } else { &off };
+                    // It counts changes, and nothing else.
+                    config.generation = wanted.0.generation;
+                    assert_eq!(&(config, hooked), wanted, "{what}, {to}, allocation {nth}");
+                }
+                Err(Errno::ENOMEM) => {
+                    assert_eq!((config, hooked), before, "{what}, {to}, allocation {nth}");
+                    tally.refused += 1;
+                }
+                Err(errno) => panic!("{what}, {to}, allocation {nth} failing: {errno}"),
+            }
+            if !injected {
+                assert_eq!(result, Ok(()), "{what}, {to}: no allocation {nth}");
+                break;
+            }
+            if result.is_ok() {
+                tally.survived += 1;
+                switch(!to).unwrap();
+            }
+        }
+    }
+    tally
+}
+
+/// What netlink says of a change, or of a question.
+fn answer<T>(asked: Result<T, Error>) -> Result<T, Errno> {
+    asked.map_err(|error| match error {
+        Error::Refused { errno, .. } => errno,
+        Error::Io(error) => Errno::from_raw(error.raw_os_error().expect("an error of the kernel")),
+        other => panic!("{other}"),
+    })
+}
+
+fn transparent(on: bool, ports: &str) -> Change {
+    Change {
+        transparent: Some(on),
+        transparent_ports: Some(ports.to_owned()),
+        ..Change::default()
+    }
+}
+
+/// All that can be set, in both ways of setting it. What carries a request is the kernel's own.
+#[test]
+fn each_allocation_may_fail_while_it_is_set() {
+    let Some(mut faults) = Faults::ready() else {
+        return;
+    };
+    faults.spare_probes();
+    let lists = ["any", "192.0.2.0/24,2001:db8::/32"];
+    let sets = ["tencent", "dpvs"];
+    let off_and_on = [false, true];
+    let changes = [
+        ("trusted", lists.map(trusted)),
+        ("layouts", sets.map(layouts)),
+        ("first_data", off_and_on.map(first_data)),
+        ("transparent", off_and_on.map(|on| transparent(on, ""))),
+        (
+            "transparent_ports",
+            ["", "80,443"].map(|ports| transparent(false, ports)),
+        ),
+        (
+            "all",
+            [0, 1].map(|to| Change {
+                trusted: trusted(lists[to]).trusted,
+                layouts: layouts(sets[to]).layouts,
+                first_data: Some(off_and_on[to]),
+                ..transparent(off_and_on[to], ["", "80"][to])
+            }),
+        ),
+    ];
+    let files = [
+        ("transparent", ["0\n", "1\n"]),
+        ("transparent_ports", ["\n", "80,443\n"]),
+    ];
+    for parameters in ["hook=ftrace", "hook=kprobe"] {
+        World::run_with(parameters, |world| {
+            let _own = faults.inside_the_module();
+            let control = control();
+            for (what, change) in &changes {
+                let tally = switch_with_each_failure(what, |on| {
+                    answer(control.set(&change[usize::from(on)]))
+                });
+                println!("{parameters}, {what}: {tally:?}");
+                assert!(tally.refused > 0, "{what}: were there any failures?");
+                assert_serves(world);
+            }
+            for (what, values) in files {
+                let path = format!("/sys/module/toa/parameters/{what}");
+                let tally = switch_with_each_failure(&path, |on| {
+                    let written = fs::write(&path, values[usize::from(on)]);
+                    written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap()))
+                });
+                println!("{parameters}, {path}: {tally:?}");
+                assert!(tally.refused > 0, "{path}: were there any failures?");
+                assert_serves(world);
+            }
+        });
+    }
+}
+
+/// Netlink itself says ENOBUFS where it has no room for a message.
+#[test]
+fn each_allocation_may_fail_while_it_is_listed() {
+    let Some(_faults) = Faults::ready() else {
+        return;
+    };
+    World::run(|world| {
+        let listener = world.listen(Family::V4);
+        let option = toa(254, original(Family::V4, 7, 7));
+        // More than one message holds.
+        let _conns: Vec<Conn> = (0..100)
+            .map(|_| world.connect(Family::V4, &listener, &[], &option))
+            .collect();
+        let before = look();
+        let list = |what: &str, ask: &dyn Fn(&Control) -> Result<usize, Errno>| {
+            let whole = ask(&control()).unwrap();
+            for nth in 1.. {
+                assert!(nth < MANY, "{what} makes {MANY} allocations and more");
+                // One that has failed is in the middle of an answer.
+                let control = control();
+                let (result, injected) = fail_nth(nth, || ask(&control));
+                match result {
+                    Ok(found) => assert_eq!(found, whole, "{what}, allocation {nth}"),
+                    Err(Errno::ENOMEM | Errno::ENOBUFS) => {}
+                    Err(errno) => panic!("{what}, allocation {nth} failing: {errno}"),
+                }
+                assert_eq!(look(), before, "{what}, allocation {nth}");
+                if !injected {
+                    assert!(nth > 1, "{what}: no allocation failed");
+                    assert_eq!(result, Ok(whole), "{what}: no allocation {nth}");
+                    println!("{what}: {} failures", nth - 1);
+                    break;
+                }
+            }
+        };
+        list("the configuration", &|control| {
+            answer(control.config()).map(|config| config.trusted.prefixes().len())
+        });
+        list("the sessions", &|control| {
+            answer(control.sessions()).map(|sessions| sessions.len())
+        });
+    });
+}
+
+/// A network namespace gets its counters and its file, or is not made; and where the kernel fails in
+/// what comes after them, they go again.
+#[test]
+fn each_allocation_may_fail_while_a_namespace_is_made() {
+    let Some(mut faults) = Faults::ready() else {
+        return;
+    };
+    World::run(|world| {
+        let before = look();
+        let module = faults.inside_the_module();
+        // Nobody says why the kernel made no file: see `shim/proc.c`.
+        let own = make_namespaces_with_each_failure(&[Errno::ENOMEM, Errno::EBUSY]);
+        drop(module);
+        let after = faults.inside(kernel_text("loopback_net_init"));
+        // The kernel's own have more words for it.
+        let others = make_namespaces_with_each_failure(&[]);
+        drop(after);
+        println!("own: {own:?}, behind it: {others:?}");
+        assert_eq!(look(), before);
+        assert_serves(world);
+    });
+}
+
+/// With one of these errors, if there are any, where a namespace is not made.
+fn make_namespaces_with_each_failure(errnos: &[Errno]) -> Tally {
+    let mut tally = Tally::default();
+    for nth in 1..MANY {
+        // A thread of its own has the namespace, and takes it with it.
+        let (result, injected) = thread::scope(|scope| {
+            let made = scope.spawn(|| fail_nth(nth, || unshare(CloneFlags::CLONE_NEWNET)));
+            made.join().unwrap()
+        });
+        match result {
+            Ok(()) => tally.survived += 1,
+            Err(errno) => {
+                let expected = errnos.is_empty() || errnos.contains(&errno);
+                assert!(expected, "allocation {nth} failing: {errno}");
+                tally.refused += 1;
+            }
+        }
+        if !injected {
+            assert_eq!(result, Ok(()), "no allocation {nth}");
+            assert!(tally.refused > 0, "{tally:?}: were there any failures?");
+            tally.survived -= 1;
+            return tally;
+        }
+    }
+    panic!("a namespace makes {MANY} allocations and more");
+}
+
+/// Unloading cannot be refused, so it does without.
+#[test]
+fn each_allocation_may_fail_while_it_is_unloaded() {
+    let Some(mut faults) = Faults::ready() else {
+        return;
+    };
+    // A filter of ftrace's is given back by a call that allocates; short of memory it is lost.
+    faults.set_range("reject", kernel_text("ftrace_set_filter"));
+    for parameters in ["first_data=1", "transparent=1 transparent_ports=80,443"] {
+        let _unloaded = module::Unloaded::now();
+        for nth in 1.. {
+            assert!(nth < MANY, "unloading makes {MANY} allocations and more");
+            module::load(parameters).unwrap();
+            let own = faults.inside_the_module();
+            let (result, injected) = fail_nth(nth, module::unload);
+            drop(own);
+            assert_eq!(result, Ok(()), "{parameters}, allocation {nth} failing");
+            module::assert_nothing_left();
+            if !injected {
+                println!("{parameters}: {} failures", nth - 1);
+                break;
+            }
+        }
+    }
 }
