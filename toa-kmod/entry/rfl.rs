@@ -53,13 +53,31 @@ mod backend {
     /// A large array.
     pub(crate) type BoxedArray<T, const N: usize> = KVBox<[T; N]>;
 
+    /// An error where the next allocation is to fail: see `shim/nomem.h`.
+    #[inline(always)]
+    fn may_allocate() -> Result {
+        #[cfg(toa_seed_nomem)]
+        {
+            extern "C" {
+                fn toa_shim_nomem() -> u8;
+            }
+            // SAFETY: No preconditions.
+            if unsafe { toa_shim_nomem() } != 0 {
+                return Err(Error::ENOMEM);
+            }
+        }
+        Ok(())
+    }
+
     /// Allocates at module load; may sleep.
     pub(crate) fn new_box<T>(value: T) -> Result<Box<T>> {
+        may_allocate()?;
         KBox::new(value, GFP_KERNEL).map_err(|_| Error::ENOMEM)
     }
 
     /// Allocates `N` times `make()` at module load; may sleep.
     pub(crate) fn new_array<T, const N: usize>(make: impl Fn() -> T) -> Result<BoxedArray<T, N>> {
+        may_allocate()?;
         let mut array = KVBox::<[T; N]>::new_uninit(GFP_KERNEL).map_err(|_| Error::ENOMEM)?;
         let first: *mut T = array.as_mut_ptr().cast();
         for place in 0..N {

@@ -11,6 +11,7 @@
 #include <linux/printk.h>
 #include <linux/slab.h>
 
+#include "nomem.h"
 #include "shim.h"
 
 MODULE_LICENSE("GPL v2");
@@ -31,7 +32,7 @@ module_exit(toa_exit);
 
 void *toa_shim_alloc(size_t bytes)
 {
-	return kmalloc(bytes, GFP_KERNEL);
+	return toa_shim_nomem() ? NULL : kmalloc(bytes, GFP_KERNEL);
 }
 
 void toa_shim_log_error(const u8 *what, size_t what_len,

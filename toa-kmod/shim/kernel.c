@@ -20,6 +20,7 @@
 
 #include <net/tcp_states.h>
 
+#include "nomem.h"
 #include "shim.h"
 
 static_assert(TOA_TCP_SYN_SENT == TCP_SYN_SENT);
@@ -64,6 +65,8 @@ static void leave_as_is(void *object)
  */
 struct kmem_cache *toa_shim_cache_new(const u8 *name, u32 bytes)
 {
+	if (toa_shim_nomem())
+		return NULL;
 	return kmem_cache_create((const char *)name, bytes, 0, 0, leave_as_is);
 }
 
@@ -85,7 +88,7 @@ void toa_shim_cache_free(struct kmem_cache *cache, void *object)
 /* kvmalloc() is inline or a macro. May sleep. */
 void *toa_shim_alloc_large(size_t bytes)
 {
-	return kvmalloc(bytes, GFP_KERNEL);
+	return toa_shim_nomem() ? NULL : kvmalloc(bytes, GFP_KERNEL);
 }
 
 void toa_shim_free(void *object)
@@ -159,6 +162,8 @@ u8 toa_shim_preempt_rt(void)
 
 void *toa_shim_percpu_alloc(size_t bytes)
 {
+	if (toa_shim_nomem())
+		return NULL;
 	return (void *)(unsigned long __force)__alloc_percpu(bytes, sizeof(u64));
 }
 

@@ -11,6 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/string.h>
 
+#include "nomem.h"
 #include "shim.h"
 
 MODULE_VERSION(TOA_VERSION);
@@ -33,6 +34,17 @@ MODULE_PARM_DESC(trusted, "sources whose options are believed: prefixes with com
 static bool first_data;
 module_param(first_data, bool, 0444);
 MODULE_PARM_DESC(first_data, "read the first three data segments of a connection without an address, too (default: N; costs work for each segment of every connection)");
+
+#ifdef TOA_SEED_nomem
+static uint nomem;
+module_param(nomem, uint, 0644);
+MODULE_PARM_DESC(nomem, "the allocation that fails, counted from now on, for tests");
+
+u8 toa_shim_nomem(void)
+{
+	return nomem && !--nomem;
+}
+#endif
 
 /* What can be set at run time, and what has been, is with kernel/transparent.rs. */
 static u32 which(const struct kernel_param *kp)

@@ -11,6 +11,7 @@
 #include <net/sock.h>
 
 #include "net.h"
+#include "nomem.h"
 #include "shim.h"
 
 struct toa_net {
@@ -24,7 +25,7 @@ static int __net_init net_init(struct net *net)
 {
 	struct toa_net *own = net_generic(net, net_id);
 
-	own->counters = __alloc_percpu(counters_bytes, sizeof(u64));
+	own->counters = toa_shim_nomem() ? NULL : __alloc_percpu(counters_bytes, sizeof(u64));
 	return own->counters ? 0 : -ENOMEM;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where memory runs out: each allocation fails once, and nothing else does.
 //!
-//! Wants a kernel with fault injection, as `tests/debug/debug.config` has and no stock one.
+//! Wants a kernel with fault injection, as `tests/debug/debug.config` has and no stock one; one test wants
+//! a module that fails allocations by itself.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -595,4 +596,42 @@ fn each_allocation_may_fail_while_it_is_unloaded() {
             }
         }
     }
+}
+
+/// Also those that no slab serves: the tables, and what is per CPU.
+#[test]
+fn each_allocation_that_the_module_asks_for_may_fail() {
+    module::ensure_fresh();
+    let nomem = Path::new("/sys/module/toa/parameters/nomem");
+    if !nomem.exists() {
+        node::skip("this module is not built with TOA_SEED=nomem (tests/debug/seeds)");
+        return;
+    }
+    for parameters in [
+        "",
+        "hook=kprobe first_data=1",
+        "transparent=1 transparent_ports=80,443",
+    ] {
+        let _unloaded = module::Unloaded::now();
+        for nth in 1.. {
+            let result = module::load(&format!("{parameters} nomem={nth}"));
+            if result.is_ok() {
+                // Not one that failed and nobody cared for.
+                assert_eq!(module::parameter("nomem"), "1", "{parameters}, {nth}");
+                println!("{parameters:?}: {} failures", nth - 1);
+                assert!(nth > 10, "{parameters}: were there any failures?");
+                break;
+            }
+            assert_eq!(result, Err(Errno::ENOMEM), "{parameters}, allocation {nth}");
+            module::assert_nothing_left();
+        }
+    }
+    World::run(|world| {
+        fs::write(nomem, "1").unwrap();
+        let make = || unshare(CloneFlags::CLONE_NEWNET);
+        let made = || thread::scope(|scope| scope.spawn(make).join().unwrap());
+        assert_eq!(made(), Err(Errno::ENOMEM));
+        assert_eq!(made(), Ok(()));
+        assert_serves(world);
+    });
 }
