@@ -253,7 +253,7 @@ fn config(state: &State, dump: &Dump, [done, _]: &mut [c_ulong; 2]) {
             message.bytes(uapi::TOA_A_GENERATION, &config.generation.to_ne_bytes())
                 && message.bytes(uapi::TOA_A_LAYOUTS, layouts.as_bytes())
                 && message.bytes(uapi::TOA_A_FIRST_DATA, &[first_data])
-                && message.bytes(uapi::TOA_A_TRANSPARENT, &[names.on.into()])
+                && message.bytes(uapi::TOA_A_TRANSPARENT, &[names.is_on().into()])
                 && message.bytes(uapi::TOA_A_TRANSPARENT_LOCAL, &[names.local.into()])
                 && message.bytes(uapi::TOA_A_TRANSPARENT_PORTS, &names.list)
         });

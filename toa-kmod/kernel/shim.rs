@@ -164,7 +164,14 @@ unsafe extern "C" {
     pub fn toa_shim_net_clear(first: usize, count: usize);
 }
 unsafe extern "C" {
-    pub fn toa_shim_count(node: *mut ::core::ffi::c_void, sk: *const sock, index: usize);
+    pub fn toa_shim_count(sk: *const sock, node: *mut ::core::ffi::c_void, index: usize);
+}
+unsafe extern "C" {
+    pub fn toa_shim_count_off(
+        sk: *const sock,
+        node: *mut ::core::ffi::c_void,
+        index: usize,
+    );
 }
 unsafe extern "C" {
     pub fn toa_shim_proc_stats_attach() -> ::core::ffi::c_int;
@@ -332,9 +339,6 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_free(percpu: *mut ::core::ffi::c_void);
-}
-unsafe extern "C" {
-    pub fn toa_shim_percpu_inc(percpu: *mut ::core::ffi::c_void, index: usize);
 }
 unsafe extern "C" {
     pub fn toa_shim_percpu_clear(

@@ -8,6 +8,7 @@ use core::mem::size_of;
 
 use super::config::Layouts;
 use super::errno::{Error, Result};
+use super::guard::CalledOff;
 use super::seq::Seq;
 use super::shim::sock;
 use super::{hooks, shim};
@@ -58,7 +59,7 @@ pub(super) enum Counter {
 }
 
 /// The rows of `/proc/net/toa_stats` that are one counter each.
-const ROWS: [(Counter, &str); 13] = [
+const ROWS: [(Counter, &str); 16] = [
     (Counter::ChildToa, "syn_recv_sock_toa"),
     (Counter::ChildNoToa, "syn_recv_sock_no_toa"),
     (Counter::AskedOk, "getname_toa_ok"),
@@ -72,11 +73,6 @@ const ROWS: [(Counter, &str); 13] = [
     (Counter::SynQuota, "syn_quota"),
     (Counter::Untrusted, "untrusted"),
     (Counter::FirstDataFull, "first_data_full"),
-];
-
-/// The same of what is counted for the node alone: a name that is told costs little more than its
-/// counting.
-const NODE_ROWS: [(Counter, &str); 3] = [
     (Counter::PeerTold, "transparent_told"),
     (Counter::LocalTold, "transparent_local_told"),
     (Counter::KeptV6, "transparent_kept_v6"),
@@ -194,17 +190,17 @@ impl Stats {
     fn inc(&self, sk: *const sock, index: usize) {
         // SAFETY: The area has `COUNTERS` counters, and so have the namespaces', which are there
         // while callbacks are; every index made here is below that.
-        unsafe { shim::toa_shim_count(self.0, sk, index) };
+        unsafe { shim::toa_shim_count(sk, self.0, index) };
     }
 
     pub(super) fn count(&self, sk: *const sock, counter: Counter) {
         self.inc(sk, counter as usize);
     }
 
-    /// Counts one of [`NODE_ROWS`].
-    pub(super) fn count_at_node(&self, counter: Counter) {
-        // SAFETY: The area has `COUNTERS` counters.
-        unsafe { shim::toa_shim_percpu_inc(self.0, counter as usize) };
+    /// The same, at less cost.
+    pub(super) fn count_off(&self, _off: &CalledOff, sk: *const sock, counter: Counter) {
+        // SAFETY: As in `inc`, of whoever is redirected; interrupts are off.
+        unsafe { shim::toa_shim_count_off(sk, self.0, counter as usize) };
     }
 
     /// Counts `n` events; more than a handful cannot come of one segment.
@@ -231,11 +227,7 @@ impl Stats {
 
     /// Writes the node's `/proc/net/toa_stats`, which has what no namespace can be told of, too.
     pub(super) fn show(&self, seq: &mut Seq, layouts: &Layouts) {
-        let node = self.node();
-        node.show(seq, layouts);
-        for (counter, name) in NODE_ROWS {
-            node.show_row(seq, Name::new().text(name), counter as usize);
-        }
+        self.node().show(seq, layouts);
         show_total(
             seq,
             Name::new().text("hooks_missed"),

@@ -53,14 +53,20 @@ type Ports = BoxedArray<u64, WORDS>;
 /// The longest list of ports.
 const LIST: usize = TOA_PORTS_MAX as usize;
 
+/// Which servers are told.
+enum Servers {
+    None,
+    All,
+    /// Those on one of these ports.
+    On(Ports),
+}
+
 /// Who is told what.
 pub(super) struct Scope {
-    pub(super) on: bool,
+    servers: Servers,
     /// Whether `getsockname` tells the VIP.
     pub(super) local: bool,
-    /// The ports of the servers that are told; none: all of them.
-    ports: Option<Ports>,
-    /// The same as a text.
+    /// The ports as a text, also while nobody is told; empty: all.
     pub(super) list: Slice<u8>,
 }
 
@@ -69,7 +75,7 @@ impl Scope {
     ///
     /// `EINVAL` for a list with something else than ports, `ENOMEM`.
     fn new(on: bool, local: bool, list: &[u8]) -> Result<Self> {
-        let mut ports = None;
+        let mut servers = Servers::All;
         if !list.is_empty() {
             let mut bits: Ports = backend::new_array(|| 0)?;
             ports::parse(list, |port| {
@@ -78,24 +84,27 @@ impl Scope {
                 }
             })
             .map_err(refuse_port)?;
-            ports = Some(bits);
+            servers = Servers::On(bits);
         }
         Ok(Self {
-            on,
+            servers: if on { servers } else { Servers::None },
             local,
-            ports,
             list: Slice::of(list)?,
         })
+    }
+
+    /// Whether the mode is on.
+    pub(super) fn is_on(&self) -> bool {
+        !matches!(self.servers, Servers::None)
     }
 
     /// Whether the names of sockets on this local port are told.
     #[inline(always)]
     fn covers(&self, port: [u8; 2]) -> bool {
-        if !self.on {
-            return false;
-        }
-        let Some(ports) = &self.ports else {
-            return true;
+        let ports = match &self.servers {
+            Servers::All => return true,
+            Servers::None => return false,
+            Servers::On(ports) => ports,
         };
         let port = u16::from_be_bytes(port);
         ports
@@ -289,7 +298,7 @@ impl Switch {
 
     /// Makes it so.
     fn serve(&mut self, ready: Ready<'_>) {
-        let on = ready.scope.on;
+        let on = ready.scope.is_on();
         ready.state.names.put_in_force(ready.scope);
         if ready.fresh.is_some() || !on {
             self.redirects = ready.fresh;
@@ -524,7 +533,7 @@ pub(super) unsafe extern "C" fn toa_rust_switch_get(
 pub(super) fn show(seq: &mut Seq, state: &State) {
     let rcu = RcuReader::new();
     let scope = state.names.scope.get(&rcu);
-    if scope.on {
+    if scope.is_on() {
         for which in [shim::TOA_GETNAME_INET, shim::TOA_GETNAME_INET6] {
             // An ftrace callback is called every time.
             seq.text("hook ").text(name(which));
@@ -532,12 +541,12 @@ pub(super) fn show(seq: &mut Seq, state: &State) {
         }
     }
     seq.text("transparent: ");
-    match (scope.on, &scope.ports) {
-        (false, _) => seq.text("off"),
-        (true, None) => seq.text("all ports"),
-        (true, Some(_)) => seq.bytes(&scope.list),
+    match scope.servers {
+        Servers::None => seq.text("off"),
+        Servers::All => seq.text("all ports"),
+        Servers::On(_) => seq.bytes(&scope.list),
     };
-    seq.text(if scope.on && scope.local {
+    seq.text(if scope.is_on() && scope.local {
         "\ntransparent_local: on\n"
     } else {
         "\ntransparent_local: off\n"
@@ -665,30 +674,33 @@ unsafe fn tell(sk: *const sock, local_port: u16, name: &mut impl Name) {
     let named = state.sessions.rename(&off, sk as usize, port, name);
     if named == Named::Other {
         // SAFETY: By this function's contract.
-        unsafe { tell_early(state, sk, name) };
+        unsafe { tell_early(sk, name) };
     } else {
-        count(state, named, Counter::PeerTold);
+        count(state, &off, sk, named, Counter::PeerTold);
     }
 }
 
 /// Counts what became of a name, as `told` where it was told.
 #[inline(always)]
-fn count(state: &State, named: Named, told: Counter) {
+fn count(state: &State, off: &CalledOff, sk: *const sock, named: Named, told: Counter) {
     match named {
-        Named::Renamed => state.stats.count_at_node(told),
-        Named::Kept => state.stats.count_at_node(Counter::KeptV6),
+        Named::Renamed => state.stats.count_off(off, sk, told),
+        Named::Kept => state.stats.count_off(off, sk, Counter::KeptV6),
         Named::Other => {}
     }
 }
 
 /// No session has named the peer: it may be a Fast Open connection whose handshake is not complete.
+/// [`tell`] keeps little for it, and so has registers for all else.
 ///
 /// # Safety
 ///
 /// As for [`tell`].
 #[cold]
 #[inline(never)]
-unsafe fn tell_early(state: &State, sk: *const sock, name: &mut impl Name) {
+unsafe fn tell_early(sk: *const sock, name: &mut impl Name) {
+    // SAFETY: As in `tell`.
+    let state = unsafe { state().unwrap_unchecked() };
     // SAFETY: By this function's contract.
     let off = unsafe { CalledOff::new() };
     let socket = describe(sk);
@@ -709,7 +721,7 @@ unsafe fn tell_early(state: &State, sk: *const sock, name: &mut impl Name) {
             .sessions
             .rename(&off, sk as usize, flow.local_port, name),
     };
-    count(state, named, Counter::PeerTold);
+    count(state, &off, sk, named, Counter::PeerTold);
 }
 
 /// The kernel has told the name of an AF_INET socket itself: the VIP is put there instead, if its
@@ -775,5 +787,5 @@ unsafe fn tell_local(sk: *const sock, local_port: u16, name: &mut impl Name) {
         port => port,
     };
     let named = name.rename(flow.local_port, &flow.local, &Address { port, ..vip });
-    count(state, named, Counter::LocalTold);
+    count(state, &off, sk, named, Counter::LocalTold);
 }

@@ -50,22 +50,22 @@ typedef void (*tell_t)(const struct sock *sk, u16 local_port, void *name);
 
 /*
  * Both functions are known where this is inlined, so no call is an indirect one.
- * Interrupts are off where sessions are looked at: kernel/session.rs.
+ * Interrupts are off where sessions are looked at (kernel/session.rs). They were on
+ * before: who comes here is a task in its system call, which may sleep.
  */
 static __always_inline int told(struct socket *sock, void *name, int peer,
 				getname_t getname, tell_t tell)
 {
 	const struct sock *sk;
-	unsigned long flags;
 	int len;
 
 	this_cpu_inc(inside);
 	len = getname(sock, name, peer);
 	if (likely(len > 0)) {
 		sk = sock->sk;
-		local_irq_save(flags);
+		local_irq_disable();
 		tell(sk, (u16 __force)READ_ONCE(inet_sk(sk)->inet_sport), name);
-		local_irq_restore(flags);
+		local_irq_enable();
 	}
 	this_cpu_dec(inside);
 	return len;

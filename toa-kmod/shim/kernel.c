@@ -172,14 +172,6 @@ void toa_shim_percpu_free(void *percpu)
 	free_percpu((void __percpu __force *)(unsigned long)percpu);
 }
 
-/* Hooks count: not to be traced. */
-void notrace toa_shim_percpu_inc(void *percpu, size_t index)
-{
-	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)percpu;
-
-	this_cpu_inc(counters[index]);
-}
-
 /* Nobody counts in these, on whatever CPU. */
 void toa_shim_percpu_clear(void *percpu, size_t first, size_t count)
 {

@@ -80,19 +80,30 @@ void toa_shim_net_clear(size_t first, size_t count)
  * of the kernel's own may outlive its namespace's last user, and net_exit():
  * cleanup_net() waits for RCU between the two, and who may not be preempted is
  * a reader. net_generic() would be one by rcu_read_lock(), which costs more.
- * Hooks count: not to be traced.
  */
-void notrace toa_shim_count(void *node, const struct sock *sk, size_t index)
+static __always_inline void count(const struct sock *sk, void *node, size_t index)
 {
 	u64 __percpu *counters = (u64 __percpu __force *)(unsigned long)node;
 	const struct net *net = sock_net(sk);
 	const struct toa_net *own;
 
-	preempt_disable_notrace();
 	this_cpu_inc(counters[index]);
 	if (check_net(net)) {
 		own = rcu_dereference_sched(net->gen)->ptr[net_id];
 		this_cpu_inc(own->counters[index]);
 	}
+}
+
+/* Hooks count: not to be traced. */
+void notrace toa_shim_count(const struct sock *sk, void *node, size_t index)
+{
+	preempt_disable_notrace();
+	count(sk, node, index);
 	preempt_enable_notrace();
+}
+
+/* For whoever has interrupts off. */
+void notrace toa_shim_count_off(const struct sock *sk, void *node, size_t index)
+{
+	count(sk, node, index);
 }

@@ -126,7 +126,8 @@ int toa_shim_copy_to_user(void *to, const void *from, unsigned long bytes);
 int toa_shim_net_attach(size_t bytes);
 void toa_shim_net_detach(void);
 void toa_shim_net_clear(size_t first, size_t count);
-void toa_shim_count(void *node, const struct sock *sk, size_t index);
+void toa_shim_count(const struct sock *sk, void *node, size_t index);
+void toa_shim_count_off(const struct sock *sk, void *node, size_t index);
 
 /* shim/proc.c: pernet_operations and proc_create_net_single() want callbacks. */
 int toa_shim_proc_stats_attach(void);
@@ -182,7 +183,6 @@ void toa_shim_random(void *to, size_t bytes);
 __u8 toa_shim_preempt_rt(void);
 void *toa_shim_percpu_alloc(size_t bytes);
 void toa_shim_percpu_free(void *percpu);
-void toa_shim_percpu_inc(void *percpu, size_t index);
 void toa_shim_percpu_clear(void *percpu, size_t first, size_t count);
 __u64 toa_shim_percpu_read(const void *percpu, size_t index, __u32 cpu);
 __u32 toa_shim_next_cpu(__u32 cpu);
