@@ -44,22 +44,30 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@" </dev/null
 }
 
-# need_nginx: Debian's nginx, for tests; its folder is in $nginx_folder then. It is unpacked and
-# not installed, since installing it starts a server on this machine.
-need_nginx() {
-    local place=$TOA_CACHE/tools/nginx new depends
-    nginx_folder=$place/usr/sbin
-    [ ! -x "$nginx_folder/nginx" ] || return 0
+# need_servers: Debian's nginx and Redis, for tests; their folders are in $servers_folders then. They
+# are unpacked and not installed, since installing one starts a server on this machine.
+need_servers() {
+    local place=$TOA_CACHE/tools/servers packages=(nginx redis-server redis-tools) new file depends
+    servers_folders=("$place/usr/sbin" "$place/usr/bin")
+    [ ! -x "$place/usr/sbin/nginx" ] || [ ! -x "$place/usr/bin/redis-server" ] || return 0
     mkdir -p "${place%/*}"
-    new=$(mktemp -d "$TOA_CACHE/tools/nginx.XXXXXX")
+    new=$(mktemp -d "$TOA_CACHE/tools/servers.XXXXXX")
     (
         cd "$new"
-        apt_download nginx || { logged apt-update apt-get update && logged nginx-download apt_download nginx; }
-    ) >/dev/null || die "nginx could not be had; see above"
-    dpkg-deb --extract "$new"/nginx_*.deb "$new"
-    mapfile -t depends < <(dpkg-deb --field "$new"/nginx_*.deb Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ ]*\).*/\1/p')
+        apt_download "${packages[@]}" ||
+            { logged apt-update apt-get update && logged servers-download apt_download "${packages[@]}"; }
+    ) >/dev/null || die "nginx and Redis could not be had; see above"
+    mapfile -t depends < <(
+        for file in "$new"/*.deb; do
+            dpkg-deb --field "$file" Depends
+        done | tr ',' '\n' | sed -n 's/^ *\(\(lib\|lua-\)[^ ]*\).*/\1/p' | sort -u
+    )
     need_packages "${depends[@]}"
-    rm -rf "$new"/nginx_*.deb "$place"
+    for file in "$new"/*.deb; do
+        dpkg-deb --extract "$file" "$new"
+        rm "$file"
+    done
+    rm -rf "$place"
     mv "$new" "$place"
 }
 

@@ -7,6 +7,7 @@ use std::mem::size_of_val;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -930,38 +931,32 @@ fn so_peername_goes_on_telling_the_wires_peer() {
 }
 
 /// A server as Debian ships it, stopped in the end.
-struct Nginx {
+struct Server {
     process: Child,
     folder: tempfile::TempDir,
 }
 
-impl Nginx {
-    /// Serves on these addresses, and answers every request with what it takes for the client.
-    fn start(listen: &[SocketAddr]) -> std::io::Result<Self> {
+impl Server {
+    /// With these arguments, which are told a folder for its files. None, which is said, if it is not in
+    /// the PATH.
+    fn start<const N: usize>(
+        program: &str,
+        arguments: impl FnOnce(&Path) -> [String; N],
+    ) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().display();
-        let listen: String = listen.iter().map(|at| format!("listen {at};")).collect();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|what| format!("{what}_temp_path {place}/{what};"))
-            .collect();
-        let configuration = format!(
-            "daemon off; master_process off; pid {place}/pid; error_log {place}/errors; \
-             events {{ }} \
-             http {{ {temporary} \
-             log_format clients '$remote_addr $remote_port $request_uri'; \
-             access_log {place}/access clients; \
-             server {{ {listen} return 200 'you are $remote_addr'; }} }}\n"
-        );
-        fs::write(folder.path().join("nginx.conf"), configuration).unwrap();
-        let process = Command::new("nginx")
-            .arg("-c")
-            .arg(folder.path().join("nginx.conf"))
-            .arg("-p")
-            .arg(folder.path())
+        let spawned = Command::new(program)
+            .args(arguments(folder.path()))
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { process, folder })
+            .spawn();
+        match spawned {
+            Ok(process) => Some(Self { process, folder }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                node::skip(&format!("there is no {program} in the PATH"));
+                None
+            }
+            Err(error) => panic!("{program}: {error}"),
+        }
     }
 
     fn read(&self, file: &str) -> String {
@@ -969,64 +964,91 @@ impl Nginx {
     }
 }
 
-impl Drop for Nginx {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
+/// Where the servers of these tests listen.
+fn servers() -> [SocketAddr; 2] {
+    Family::ALL.map(|family| SocketAddr::new(server_ip(family), 8080))
+}
+
+/// Clients connect over both families, told by SYN, by ACK and not at all, and ask for something until
+/// they are answered what has to be in the answer to the address given. Returns these addresses.
+fn visit(world: &World, request: &str, answer: impl Fn(SocketAddr) -> String) -> Vec<SocketAddr> {
+    let mut visitors = Vec::new();
+    for (family, server) in Family::ALL.into_iter().zip(servers()) {
+        let kind = match family {
+            Family::V4 => 200,
+            Family::V6 => 253,
+        };
+        for (host, in_syn, named) in [(7, true, true), (8, false, true), (9, true, false)] {
+            let client = original(family, host, 4000 + u16::from(host));
+            let option = if named { toa(kind, client) } else { vec![] };
+            let mut end = Client::new(world.link(), world.fresh_peer(family), server);
+            end.patience = PATIENCE;
+            let (syn, ack): (&[u8], &[u8]) = if in_syn {
+                (&option, &[])
+            } else {
+                (&[], &option)
+            };
+            end.connect(syn, ack).unwrap();
+            end.data(request.as_bytes()).unwrap();
+            let who = if named { client } else { end.local() };
+            let answer = answer(who);
+            loop {
+                let segment = end.recv().unwrap();
+                if String::from_utf8_lossy(&segment.payload).contains(&answer) {
+                    break;
+                }
+                assert!(segment.payload.is_empty(), "no {answer:?} in {segment}");
+            }
+            end.rst().unwrap();
+            visitors.push(who);
+        }
+    }
+    visitors
+}
+
 /// Its access log has the client's address by `$remote_addr`, and nothing of it was changed.
 #[test]
 fn nginx_logs_the_client() {
     with("transparent=1", |world| {
-        let servers = Family::ALL.map(|family| SocketAddr::new(server_ip(family), 8080));
-        let nginx = match Nginx::start(&servers) {
-            Ok(nginx) => nginx,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                node::skip("there is no nginx in the PATH");
-                return;
-            }
-            Err(error) => panic!("nginx: {error}"),
-        };
+        let nginx = Server::start("nginx", |folder| {
+            let place = folder.display();
+            let listen: String = servers().map(|at| format!("listen {at};")).concat();
+            let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|what| format!("{what}_temp_path {place}/{what};"))
+                .concat();
+            let configuration = format!(
+                "daemon off; master_process off; pid {place}/pid; error_log {place}/errors; \
+                 events {{ }} \
+                 http {{ {temporary} \
+                 log_format clients '$remote_addr $remote_port'; \
+                 access_log {place}/access clients; \
+                 server {{ {listen} return 200 'you are $remote_addr'; }} }}\n"
+            );
+            let file = folder.join("nginx.conf");
+            fs::write(&file, configuration).unwrap();
+            ["-c", file.to_str().unwrap(), "-p", &place.to_string()].map(String::from)
+        });
+        let Some(nginx) = nginx else { return };
         // It is written when nginx listens.
         node::wait_until("nginx is up", || !nginx.read("pid").is_empty());
-        let mut expected = Vec::new();
-        for (family, server) in Family::ALL.into_iter().zip(servers) {
-            let kind = match family {
-                Family::V4 => 200,
-                Family::V6 => 253,
-            };
-            for (host, in_syn, named) in [(7, true, true), (8, false, true), (9, true, false)] {
-                let client = original(family, host, 4000 + u16::from(host));
-                let option = if named { toa(kind, client) } else { vec![] };
-                let mut end = Client::new(world.link(), world.fresh_peer(family), server);
-                end.patience = PATIENCE;
-                let (syn, ack): (&[u8], &[u8]) = if in_syn {
-                    (&option, &[])
-                } else {
-                    (&[], &option)
-                };
-                end.connect(syn, ack).unwrap();
-                let request = format!("GET /{host} HTTP/1.0\r\n\r\n");
-                end.data(request.as_bytes()).unwrap();
-                let who = if named { client } else { end.local() };
-                let answer = format!("you are {}", who.ip());
-                loop {
-                    let segment = end.recv().unwrap();
-                    if String::from_utf8_lossy(&segment.payload).contains(&answer) {
-                        break;
-                    }
-                    assert!(segment.payload.is_empty(), "{segment}");
-                }
-                expected.push(format!("{} {} /{host}", who.ip(), who.port()));
-                end.rst().unwrap();
-            }
-        }
+        let visitors = visit(world, "GET / HTTP/1.0\r\n\r\n", |who| {
+            format!("you are {}", who.ip())
+        });
         let log = || nginx.read("access");
         node::wait_until("nginx has logged", || {
-            log().lines().count() >= expected.len()
+            log().lines().count() >= visitors.len()
         });
+        let expected: Vec<String> = visitors
+            .iter()
+            .map(|who| format!("{} {}", who.ip(), who.port()))
+            .collect();
         let log = log();
         assert_eq!(
             log.lines().collect::<Vec<_>>(),
@@ -1034,5 +1056,28 @@ fn nginx_logs_the_client() {
             "{}",
             nginx.read("errors")
         );
+    });
+}
+
+/// By `CLIENT INFO`, as its operators and its own logs see clients: what accept4 told it.
+#[test]
+fn redis_lists_the_client() {
+    with("transparent=1", |world| {
+        let redis = Server::start("redis-server", |folder| {
+            let bind: String = servers().map(|at| format!(" {}", at.ip())).concat();
+            let configuration = format!(
+                "bind{bind}\nport {}\nprotected-mode no\nsave \"\"\ndir {place}\nlogfile {place}/log\n",
+                servers()[0].port(),
+                place = folder.display()
+            );
+            let file = folder.join("redis.conf");
+            fs::write(&file, configuration).unwrap();
+            [file.to_str().unwrap().into()]
+        });
+        let Some(redis) = redis else { return };
+        node::wait_until("redis is up", || {
+            redis.read("log").contains("Ready to accept connections")
+        });
+        visit(world, "CLIENT INFO\r\n", |who| format!(" addr={who} "));
     });
 }
