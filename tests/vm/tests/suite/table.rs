@@ -68,6 +68,8 @@ fn a_flood_of_syns_makes_no_session_takes_no_memory_and_shuts_nobody_out() {
         const ROUNDS: u32 = 20;
         /// The table's size, 2,048 buckets of 4.
         const PLACES: u64 = 8192;
+        /// For so many seconds an address waits there.
+        const LIFETIME: f64 = 64.0;
         let syns: u32 = usual_or_long(10_000, 1_000_000);
         let listener = world.listen(Family::V4);
         // The kernel's own caches grow with the first few thousand.
@@ -118,10 +120,16 @@ fn a_flood_of_syns_makes_no_session_takes_no_memory_and_shuts_nobody_out() {
             u64::from(syns + 2 * ROUNDS),
             "{counted:?}"
         );
-        // All but what the table holds made room for others.
+        // All but what the table holds made room for others; where the flood takes so long that the table
+        // forgets before it is full, as with sanitizers, fewer.
         let full = counted.get("syn_table_full");
+        let least = if rate * LIFETIME > (2 * PLACES) as f64 {
+            u64::from(syns).saturating_sub(PLACES)
+        } else {
+            0
+        };
         assert!(
-            (u64::from(syns).saturating_sub(PLACES)..=u64::from(syns)).contains(&full),
+            (least..=u64::from(syns)).contains(&full),
             "{full} of {syns} addresses made room"
         );
         assert_eq!(counted.get("dropped_no_memory"), 0);
