@@ -7,8 +7,8 @@
 
 # What the node holds; programs built here come from the cache.
 foreign_packages=(
-    base-files base-passwd bash binutils busybox-static coreutils curl dash grep iproute2 iputils-ping
-    kmod libgcc-s1 mawk nftables procps python3 sed util-linux
+    base-files base-passwd bash binutils busybox-static coreutils curl dash grep iproute2 iptables iputils-ping
+    kmod libgcc-s1 mawk nftables nginx procps python3 redis-server redis-tools sed util-linux
 )
 
 foreign_triple() {
