@@ -13,7 +13,7 @@ use super::config::{Config, Layouts};
 use super::errno::{to_result, Error};
 use super::guard::{InHook, IrqsOff, RcuReader};
 use super::seq::Seq;
-use super::session::Found;
+use super::session::{Found, Known, Stage};
 use super::shim::{self, request_sock, seq_file, sk_buff, sock, toa_flow, toa_socket};
 use super::stats::{Counter, Counters};
 use super::syn::Waiting;
@@ -197,11 +197,10 @@ unsafe fn child_may_know(state: &State, child: *const sock, options: &[u8]) {
     unsafe { shim::toa_shim_child_flow(child, &mut flow) };
     // Taken out even where the ACK overrules it: it has found its connection.
     let waited = waiting.and_then(|now| state.syns.take(&flow, now));
-    introduce(state, config, child, &flow, waited, &ack, false);
+    introduce(state, config, child, &flow, waited, &ack, Stage::InTime);
 }
 
-/// Gives a connection the session that its segments are worth. It comes `late` where a server may have
-/// accepted the connection already, and the client is new.
+/// Gives a connection the session that its segments are worth.
 fn introduce(
     state: &State,
     config: &Config,
@@ -209,7 +208,7 @@ fn introduce(
     flow: &toa_flow,
     waited: Option<Waiting>,
     ack: &Reading,
-    late: bool,
+    stage: Stage,
 ) {
     if let Some(waited) = &waited {
         // What ACKs that the kernel dropped told, as often as they came, and the last one does not
@@ -228,7 +227,7 @@ fn introduce(
         state.stats.count(sk, Counter::ChildNoToa);
         return;
     }
-    if keep(state, sk, flow, toa, segment, late) {
+    if keep(state, sk, flow, toa, segment, stage) {
         state.stats.count(sk, Counter::ChildToa);
     }
 }
@@ -248,10 +247,10 @@ fn keep(
     flow: &toa_flow,
     toa: Toa,
     segment: Segment,
-    late: bool,
+    stage: Stage,
 ) -> bool {
     let origin = Origin { toa, segment };
-    let kept = state.sessions.insert(sk, flow, &origin, late);
+    let kept = state.sessions.insert(sk, flow, &origin, stage);
     let counter = if kept {
         Counter::Made
     } else {
@@ -342,21 +341,70 @@ fn complete_fast_open(
     flow: &toa_flow,
     options: &[u8],
 ) {
-    // The kernel may refuse the segment yet, and take another.
-    if state.sessions.has(child as usize) {
-        return;
-    }
+    let early = match state.sessions.known(child as usize) {
+        Known::Nothing => None,
+        Known::Early(toa, segment) => Some((toa, segment)),
+        // The kernel has refused the segment that was here before, and takes another.
+        Known::All => return,
+    };
     let waiting = state.syns.waiting();
     let mut ack = read(state, config, child, options, Segment::Ack);
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
-    let named = waited.is_some_and(|waited| waited.toa.client.is_some());
+    let by_syn = early.or(waited.map(|waited| waited.told()));
+    let named = by_syn.is_some_and(|(toa, _)| toa.client.is_some());
     if let (true, Some(ack)) = (named, &mut ack.toa) {
         // The server may have been told the SYN's client, and is not told another.
         ack.client = None;
     }
-    introduce(state, config, child, flow, waited, &ack, !named);
+    if early.is_some() {
+        // What the server has been told stays, also where its source is trusted no more.
+        let more = ack.toa.filter(|_| believed(state, config, child, flow));
+        if let Some((toa, segment)) = policy::choose(early, more) {
+            state.sessions.complete(child as usize, toa, segment);
+        }
+        state.stats.count(child, Counter::ChildToa);
+        return;
+    }
+    let stage = if named { Stage::InTime } else { Stage::Late };
+    introduce(state, config, child, flow, waited, &ack, stage);
     // Taken out last: a server may be asking already, and finds it in either place.
     if let Some(now) = waiting {
+        state.syns.take(flow, now);
+    }
+}
+
+/// A program is about to be told a name of a connection whose handshake is not complete: a Fast Open
+/// one. What its SYN told stays with it from now on. So whoever asks later is told the same, even if
+/// what waits has had to make room meanwhile, or its source is trusted no more.
+///
+/// # Safety
+///
+/// Called by a task with a live socket, which it has locked.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_settle(sk: *const sock) {
+    // SAFETY: Who is here has come after the state, and is waited for before it goes.
+    let Some(state) = (unsafe { state() }) else {
+        return;
+    };
+    let mut socket = describe(sk);
+    // SAFETY: By this function's contract.
+    if unsafe { awaits_ack(sk, &mut socket) } {
+        let _off = IrqsOff::new();
+        settle(state, sk, &socket.flow);
+    }
+}
+
+/// Makes a session of what waits for `flow`, a Fast Open connection. Where there is no memory for that,
+/// nothing is known of the connection from then on, by any call.
+fn settle(state: &State, sk: *const sock, flow: &toa_flow) {
+    let (Known::Nothing, Some(now)) = (state.sessions.known(sk as usize), state.syns.waiting())
+    else {
+        return;
+    };
+    if let Some(waited) = state.syns.peek(flow, now) {
+        let (toa, segment) = waited.told();
+        keep(state, sk, flow, toa, segment, Stage::Early);
+        // Taken out last, as in `complete_fast_open`.
         state.syns.take(flow, now);
     }
 }
@@ -408,7 +456,7 @@ unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, opti
             // SAFETY: The socket is locked.
             unsafe { shim::toa_shim_child_flow(sk, &mut flow) };
             if believed(state, config, sk, &flow) {
-                keep(state, sk, &flow, toa, Segment::Data, true);
+                keep(state, sk, &flow, toa, Segment::Data, Stage::Late);
             }
             return;
         }
@@ -546,7 +594,10 @@ fn look_up(
             state.stats.count(sk, Counter::AskedMismatch);
             return None;
         }
-        Found::Nothing => look_up_early(state, sk, socket),
+        Found::Nothing if u32::from(socket.state) == shim::TOA_TCP_SYN_RECV => {
+            look_up_early(state, sk, socket)
+        }
+        Found::Nothing => None,
     };
     if origin.as_ref().is_none_or(|origin| lacks(&origin.toa)) {
         state.stats.count(sk, Counter::AskedEmpty);
@@ -554,39 +605,39 @@ fn look_up(
     origin
 }
 
-/// What is known of a Fast Open connection whose handshake is not complete.
-pub(super) fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
-    if u32::from(socket.state) != shim::TOA_TCP_SYN_RECV {
-        return None;
-    }
-    // SAFETY: `getsockopt` holds a reference on the socket, a TCP one since it has this state.
-    unsafe { still_waiting(state, sk, socket) }.or_else(|| {
-        // The handshake may have been completed meanwhile.
-        match state.sessions.find(sk as usize, &socket.flow) {
-            Found::Origin(origin) => Some(origin),
-            Found::Stale | Found::Nothing => None,
+/// What is known of a Fast Open connection whose handshake is not complete. A question may not sleep, and
+/// so leaves what waits where it is.
+#[cold]
+#[inline(never)]
+fn look_up_early(state: &State, sk: *const sock, socket: &toa_socket) -> Option<Origin> {
+    let mut early = *socket;
+    // SAFETY: `getsockopt` holds a reference on the socket.
+    if unsafe { awaits_ack(sk, &mut early) } {
+        let _off = IrqsOff::new();
+        let waiting = state.syns.waiting();
+        if let Some(waited) = waiting.and_then(|now| state.syns.peek(&early.flow, now)) {
+            let (toa, segment) = waited.told();
+            return Some(Origin { toa, segment });
         }
-    })
+    }
+    // It may have found its connection meanwhile.
+    match state.sessions.find(sk as usize, &socket.flow) {
+        Found::Origin(origin) => Some(origin),
+        Found::Stale | Found::Nothing => None,
+    }
 }
 
-/// What the SYN of a Fast Open connection carried, while that waits for the handshake's end.
+/// Whether `sk`, described by `socket`, is a Fast Open connection whose handshake is not complete; the
+/// flow is then its SYN's.
 ///
 /// # Safety
 ///
-/// `sk` is a TCP socket, `socket` says what it was, and the caller holds a reference on it.
-pub(super) unsafe fn still_waiting(
-    state: &State,
-    sk: *const sock,
-    socket: &toa_socket,
-) -> Option<Origin> {
-    let mut flow = socket.flow;
-    // SAFETY: By this function's contract.
-    if unsafe { shim::toa_shim_fastopen_seq(sk, &mut flow.seq) } == 0 {
-        return None;
-    }
-    let _off = IrqsOff::new();
-    let Waiting { toa, segment, .. } = state.syns.peek(&flow, state.syns.waiting()?)?;
-    Some(Origin { toa, segment })
+/// The caller holds a reference on `sk`.
+unsafe fn awaits_ack(sk: *const sock, socket: &mut toa_socket) -> bool {
+    // SAFETY: By this function's contract, and it is a TCP socket.
+    socket.tcp != 0
+        && u32::from(socket.state) == shim::TOA_TCP_SYN_RECV
+        && unsafe { shim::toa_shim_fastopen_seq(sk, &mut socket.flow.seq) } != 0
 }
 
 fn original(state: &State, sk: *const sock, buffer: &mut Buffer<'_>) -> Result<(), Error> {

@@ -47,6 +47,27 @@ pub(super) struct Cursor {
     pub(super) after: usize,
 }
 
+/// Where a session is in its connection's life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Made before the end of a Fast Open connection's handshake, which may tell more.
+    Early,
+    /// Made with its connection.
+    InTime,
+    /// Made when a server may have accepted the connection, and was told of no client.
+    Late,
+    /// The socket has left the connection. The session stays until the socket is destroyed, since the
+    /// hook that sets this may be in no place to free anything.
+    Left,
+}
+
+impl Stage {
+    /// Whether the peer's name may be the client's.
+    fn is_named(self) -> bool {
+        matches!(self, Self::Early | Self::InTime)
+    }
+}
+
 /// One connection's original address.
 #[derive(Clone, Copy)]
 pub(super) struct Session {
@@ -58,19 +79,14 @@ pub(super) struct Session {
     local_port: [u8; 2],
     toa: Toa,
     segment: Segment,
-    /// Whether the peer's name may be the client's: the socket has not left the connection, and the client
-    /// was known before somebody could ask `accept`.
-    named: bool,
-    /// Whether the socket has left the connection. The session stays until the socket is destroyed,
-    /// since the hook that sets this may be in no place to free anything.
-    left: bool,
+    stage: Stage,
 }
 
 const _: () = assert!(size_of::<Link<Session>>() <= 96);
 
 impl Session {
     fn is_of(&self, flow: &toa_flow) -> bool {
-        !self.left
+        self.stage != Stage::Left
             && self.peer == flow.peer
             && self.peer_port == flow.peer_port
             && self.local_port == flow.local_port
@@ -80,7 +96,7 @@ impl Session {
     /// As netlink shows it, unless its socket has left the connection; with a network namespace, only one
     /// of that.
     pub(super) fn shown(&self, net: Option<usize>) -> Option<toa_session> {
-        if self.left || net.is_some_and(|net| net != self.net) {
+        if self.stage == Stage::Left || net.is_some_and(|net| net != self.net) {
             return None;
         }
         let connection = toa_session {
@@ -112,6 +128,16 @@ impl Session {
         // SAFETY: None; this is the fault.
         unsafe { behind.read_volatile() };
     }
+}
+
+/// How much is known of a socket.
+pub(super) enum Known {
+    /// What the SYN told, and the ACK may add to.
+    Early(Toa, Segment),
+    /// All that its handshake told.
+    All,
+    /// It has no session.
+    Nothing,
 }
 
 /// What a look-up finds.
@@ -148,30 +174,28 @@ impl Sessions {
         self.buckets.get((chain::hash(sk) >> SHIFT) as usize)
     }
 
-    /// Makes `origin` known for the connection `flow` of the socket `sk`; false if there is no
-    /// memory for it. It comes `late` where a server may have accepted the connection before. Called
-    /// by a hook only: bottom halves, or interrupts, are off.
+    /// Makes `origin` known for the connection `flow` of the socket `sk`, which has no session and is
+    /// locked; false if there is no memory for it. Bottom halves, or interrupts, are off.
     pub(super) fn insert(
         &self,
         sk: *const sock,
         flow: &toa_flow,
         origin: &Origin,
-        late: bool,
+        stage: Stage,
     ) -> bool {
         let Some(bucket) = self.bucket(sk as usize) else {
             return false;
         };
         let session = Session {
             net: flow.net as usize,
-            // SAFETY: The hook's socket is live.
+            // SAFETY: The caller's socket is live.
             netns: unsafe { shim::toa_shim_netns(sk) },
             peer: flow.peer,
             peer_port: flow.peer_port,
             local_port: flow.local_port,
             toa: origin.toa,
             segment: origin.segment,
-            named: !late,
-            left: false,
+            stage,
         };
         let session = Link::new(sk as usize, session);
         // SAFETY: No preconditions.
@@ -217,9 +241,30 @@ impl Sessions {
         .unwrap_or(Found::Nothing)
     }
 
-    /// Whether `sk` has a session, of whatever connection.
-    pub(super) fn has(&self, sk: usize) -> bool {
-        self.with(sk, |_| ()).is_some()
+    /// What is known of `sk`, of whatever connection.
+    pub(super) fn known(&self, sk: usize) -> Known {
+        let known = |session: &mut Session| match session {
+            Session {
+                stage: Stage::Early,
+                toa,
+                segment,
+                ..
+            } => Known::Early(*toa, *segment),
+            _ => Known::All,
+        };
+        self.with(sk, known).unwrap_or(Known::Nothing)
+    }
+
+    /// Makes this all that is known of `sk`, whose session is in the stage [`Stage::Early`].
+    pub(super) fn complete(&self, sk: usize, toa: Toa, segment: Segment) {
+        self.with(sk, |session| {
+            session.stage = match session.toa.client {
+                Some(_) => Stage::InTime,
+                None => Stage::Late,
+            };
+            session.toa = toa;
+            session.segment = segment;
+        });
     }
 
     /// Whether `sk` can have a session; false for nearly every socket that has none.
@@ -242,7 +287,7 @@ impl Sessions {
             return Named::Other;
         };
         let rename = |session: &mut Session| match &session.toa.client {
-            Some(client) if session.named && session.local_port == local_port => {
+            Some(client) if session.stage.is_named() && session.local_port == local_port => {
                 name.rename(session.peer_port, &session.peer, &client.addr)
             }
             _ => Named::Other,
@@ -253,8 +298,7 @@ impl Sessions {
     /// Says that `sk` is leaving its connection.
     pub(super) fn leave(&self, sk: usize) {
         self.with(sk, |session| {
-            session.left = true;
-            session.named = false;
+            session.stage = Stage::Left;
         });
     }
 

@@ -114,6 +114,12 @@ unsafe extern "C" {
     );
 }
 unsafe extern "C" {
+    pub fn toa_shim_getname_redirect_early(
+        redirect: *mut ::core::ffi::c_void,
+        registers: *mut ::core::ffi::c_void,
+    );
+}
+unsafe extern "C" {
     pub fn toa_shim_getname_local(on: __u8);
 }
 unsafe extern "C" {

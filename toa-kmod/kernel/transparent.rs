@@ -18,7 +18,7 @@ use core::ffi::{c_int, c_ulong, c_void};
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
-use super::calls::{describe, look_up_early, still_waiting};
+use super::calls::describe;
 use super::errno::{Error, Result};
 use super::guard::{CalledOff, RcuReader};
 use super::in_force::InForce;
@@ -570,18 +570,18 @@ pub(super) unsafe extern "C" fn toa_rust_getname_called(
     // SAFETY: The hooks are unregistered before the state goes, and registered after it has come.
     let state = unsafe { state().unwrap_unchecked() };
     if state.sessions.may_have(sk as usize) {
-        wanted(state, caller, redirect, registers);
+        wanted::<false>(state, caller, redirect, registers);
     }
 }
 
-/// The same, of a socket of which something may be known that has no session. The arguments have the
-/// same places, so that the callback moves none of them.
+/// The same, of a socket whose handshake is not complete: something may be known that waits yet. The
+/// arguments have the same places, so that the callback moves none of them.
 ///
 /// # Safety
 ///
 /// As for [`toa_rust_getname_called`].
 #[no_mangle]
-pub(super) unsafe extern "C" fn toa_rust_getname_wanted(
+pub(super) unsafe extern "C" fn toa_rust_getname_early(
     _sk: *const sock,
     caller: c_ulong,
     redirect: *mut c_void,
@@ -589,24 +589,49 @@ pub(super) unsafe extern "C" fn toa_rust_getname_wanted(
 ) {
     // SAFETY: As above.
     let state = unsafe { state().unwrap_unchecked() };
-    wanted(state, caller, redirect, registers);
+    wanted::<true>(state, caller, redirect, registers);
 }
 
 /// Programs are told, and the kernel itself is not.
 #[inline(always)]
-fn wanted(state: &State, caller: c_ulong, redirect: *mut c_void, registers: *mut c_void) {
+fn wanted<const EARLY: bool>(
+    state: &State,
+    caller: c_ulong,
+    redirect: *mut c_void,
+    registers: *mut c_void,
+) {
     if state.names.programs.has(caller as usize) {
         // SAFETY: Both are the running callback's own.
-        unsafe { shim::toa_shim_getname_redirect(redirect, registers) };
+        unsafe { go_on_in_ours::<EARLY>(redirect, registers) };
     } else {
-        wanted_by_other(state, caller, redirect, registers);
+        wanted_by_other::<EARLY>(state, caller, redirect, registers);
+    }
+}
+
+/// # Safety
+///
+/// Both are the running callback's own.
+#[inline(always)]
+unsafe fn go_on_in_ours<const EARLY: bool>(redirect: *mut c_void, registers: *mut c_void) {
+    // SAFETY: By this function's contract.
+    unsafe {
+        if EARLY {
+            shim::toa_shim_getname_redirect_early(redirect, registers);
+        } else {
+            shim::toa_shim_getname_redirect(redirect, registers);
+        }
     }
 }
 
 /// It was not seen before that this is a program.
 #[cold]
 #[inline(never)]
-fn wanted_by_other(state: &State, caller: c_ulong, redirect: *mut c_void, registers: *mut c_void) {
+fn wanted_by_other<const EARLY: bool>(
+    state: &State,
+    caller: c_ulong,
+    redirect: *mut c_void,
+    registers: *mut c_void,
+) {
     let names = &state.names;
     if names.others.has(caller as usize) {
         return;
@@ -618,7 +643,7 @@ fn wanted_by_other(state: &State, caller: c_ulong, redirect: *mut c_void, regist
     if name.get(..len).is_some_and(callers::asks_for_a_program) {
         names.programs.add(caller as usize);
         // SAFETY: Both are the running callback's own.
-        unsafe { shim::toa_shim_getname_redirect(redirect, registers) };
+        unsafe { go_on_in_ours::<EARLY>(redirect, registers) };
         return;
     }
     names.others.add(caller as usize);
@@ -672,12 +697,7 @@ unsafe fn tell(sk: *const sock, local_port: u16, name: &mut impl Name) {
         return;
     }
     let named = state.sessions.rename(&off, sk as usize, port, name);
-    if named == Named::Other {
-        // SAFETY: By this function's contract.
-        unsafe { tell_early(sk, name) };
-    } else {
-        count(state, &off, sk, named, Counter::PeerTold);
-    }
+    count(state, &off, sk, named, Counter::PeerTold);
 }
 
 /// Counts what became of a name, as `told` where it was told.
@@ -688,40 +708,6 @@ fn count(state: &State, off: &CalledOff, sk: *const sock, named: Named, told: Co
         Named::Kept => state.stats.count_off(off, sk, Counter::KeptV6),
         Named::Other => {}
     }
-}
-
-/// No session has named the peer: it may be a Fast Open connection whose handshake is not complete.
-/// [`tell`] keeps little for it, and so has registers for all else.
-///
-/// # Safety
-///
-/// As for [`tell`].
-#[cold]
-#[inline(never)]
-unsafe fn tell_early(sk: *const sock, name: &mut impl Name) {
-    // SAFETY: As in `tell`.
-    let state = unsafe { state().unwrap_unchecked() };
-    // SAFETY: By this function's contract.
-    let off = unsafe { CalledOff::new() };
-    let socket = describe(sk);
-    if socket.tcp == 0 {
-        return;
-    }
-    let flow = &socket.flow;
-    let waiting = if u32::from(socket.state) == shim::TOA_TCP_SYN_RECV {
-        // SAFETY: It is a TCP socket, and whoever asks holds a reference.
-        unsafe { still_waiting(state, sk, &socket) }
-    } else {
-        None
-    };
-    let named = match waiting.and_then(|origin| origin.toa.client) {
-        Some(client) => name.rename(flow.peer_port, &flow.peer, &client.addr),
-        // The handshake may have been completed meanwhile.
-        None => state
-            .sessions
-            .rename(&off, sk as usize, flow.local_port, name),
-    };
-    count(state, &off, sk, named, Counter::PeerTold);
 }
 
 /// The kernel has told the name of an AF_INET socket itself: the VIP is put there instead, if its
@@ -774,12 +760,10 @@ unsafe fn tell_local(sk: *const sock, local_port: u16, name: &mut impl Name) {
         return;
     }
     let flow = &socket.flow;
-    let known = match state.sessions.find(sk as usize, flow) {
-        Found::Origin(origin) => Some(origin),
-        Found::Stale => None,
-        Found::Nothing => look_up_early(state, sk, &socket),
+    let Found::Origin(origin) = state.sessions.find(sk as usize, flow) else {
+        return;
     };
-    let Some(vip) = known.and_then(|origin| origin.toa.vip) else {
+    let Some(vip) = origin.toa.vip else {
         return;
     };
     let port = match vip.port {

@@ -71,12 +71,31 @@ static __always_inline int told(struct socket *sock, void *name, int peer,
 	return len;
 }
 
+/* Of a Fast Open connection something may be known before it has a session. */
+static __always_inline int told_early(struct socket *sock, void *name, int peer,
+				      getname_t getname, tell_t tell)
+{
+	struct sock *sk = sock->sk;
+	int len;
+
+	this_cpu_inc(inside);
+	lock_sock(sk);
+	toa_rust_settle(sk);
+	release_sock(sk);
+	len = told(sock, name, peer, getname, tell);
+	this_cpu_dec(inside);
+	return len;
+}
+
+/* Whose name is asked for. */
+enum { PEER, LOCAL };
+
 /* The place that a call comes to, and those that it may go on in. */
 static struct toa_redirect {
 	struct ftrace_ops ftrace;
 	char *name;
-	unsigned long to;
-	unsigned long to_local;		/* for getsockname() */
+	unsigned long to[2];
+	unsigned long early[2];		/* before the end of the handshake */
 	unsigned long own;		/* where the kernel's returns to in the first, once seen */
 } redirects[2];
 
@@ -93,11 +112,13 @@ static __always_inline void called(unsigned long caller, struct toa_ftrace_regs 
 	if (caller == READ_ONCE(redirect->own))
 		return;
 	sk = sock->sk;
-	/* Of a Fast Open connection something may be known before it has a session. */
-	if (unlikely(READ_ONCE(sk->sk_state) == TCP_SYN_RECV))
-		toa_rust_getname_wanted(sk, caller, redirect, regs);
-	else
-		toa_rust_getname_called(sk, caller, redirect, regs);
+	if (unlikely(READ_ONCE(sk->sk_state) == TCP_SYN_RECV)) {
+		toa_rust_getname_early(sk, caller, redirect, regs);
+		return;
+	}
+	/* Who sees the handshake's end sees what it told: pairs with inet_sk_state_store(). */
+	smp_rmb();
+	toa_rust_getname_called(sk, caller, redirect, regs);
 }
 
 /* @caller is met for the first time, and no program's. */
@@ -111,15 +132,26 @@ void notrace toa_shim_getname_met(void *redirect, void *registers, unsigned long
 }
 
 /* The call is to go on in ours, if it is one that is told. */
+static __always_inline void go_on_in(struct toa_ftrace_regs *regs, const unsigned long to[2])
+{
+	if ((int)toa_ftrace_argument(regs, 2))
+		toa_ftrace_redirect(regs, to[PEER]);
+	else if (READ_ONCE(local))
+		toa_ftrace_redirect(regs, to[LOCAL]);
+}
+
 void notrace toa_shim_getname_redirect(void *redirect, void *registers)
 {
-	struct toa_ftrace_regs *regs = registers;
 	struct toa_redirect *r = redirect;
 
-	if ((int)toa_ftrace_argument(regs, 2))
-		toa_ftrace_redirect(regs, r->to);
-	else if (READ_ONCE(local))
-		toa_ftrace_redirect(regs, r->to_local);
+	go_on_in(registers, r->to);
+}
+
+void notrace toa_shim_getname_redirect_early(void *redirect, void *registers)
+{
+	struct toa_redirect *r = redirect;
+
+	go_on_in(registers, r->early);
 }
 
 void toa_shim_getname_local(u8 on)
@@ -140,6 +172,16 @@ static notrace int told_inet_getname(struct socket *sock, void *name, int peer)
 static notrace int told_inet_getname_local(struct socket *sock, void *name, int peer)
 {
 	return told(sock, name, peer, call_inet_getname, toa_rust_getname_tell_local);
+}
+
+static notrace int early_inet_getname(struct socket *sock, void *name, int peer)
+{
+	return told_early(sock, name, peer, call_inet_getname, toa_rust_getname_tell);
+}
+
+static notrace int early_inet_getname_local(struct socket *sock, void *name, int peer)
+{
+	return told_early(sock, name, peer, call_inet_getname, toa_rust_getname_tell_local);
 }
 
 static notrace void ftrace_inet_getname(unsigned long ip, unsigned long parent_ip,
@@ -165,6 +207,16 @@ static notrace int told_inet6_getname_local(struct socket *sock, void *name, int
 	return told(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6_local);
 }
 
+static notrace int early_inet6_getname(struct socket *sock, void *name, int peer)
+{
+	return told_early(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6);
+}
+
+static notrace int early_inet6_getname_local(struct socket *sock, void *name, int peer)
+{
+	return told_early(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6_local);
+}
+
 static notrace void ftrace_inet6_getname(unsigned long ip, unsigned long parent_ip,
 					 struct ftrace_ops *ops,
 					 struct toa_ftrace_regs *regs)
@@ -177,15 +229,19 @@ static struct toa_redirect redirects[2] = {
 	[TOA_GETNAME_INET] = {
 		.ftrace.func = ftrace_inet_getname,
 		.name = "inet_getname",
-		.to = (unsigned long)told_inet_getname,
-		.to_local = (unsigned long)told_inet_getname_local,
+		.to[PEER] = (unsigned long)told_inet_getname,
+		.to[LOCAL] = (unsigned long)told_inet_getname_local,
+		.early[PEER] = (unsigned long)early_inet_getname,
+		.early[LOCAL] = (unsigned long)early_inet_getname_local,
 	},
 	[TOA_GETNAME_INET6] = {
 		.name = "inet6_getname",
 #if IS_BUILTIN(CONFIG_IPV6)
 		.ftrace.func = ftrace_inet6_getname,
-		.to = (unsigned long)told_inet6_getname,
-		.to_local = (unsigned long)told_inet6_getname_local,
+		.to[PEER] = (unsigned long)told_inet6_getname,
+		.to[LOCAL] = (unsigned long)told_inet6_getname_local,
+		.early[PEER] = (unsigned long)early_inet6_getname,
+		.early[LOCAL] = (unsigned long)early_inet6_getname_local,
 #endif
 	},
 };
@@ -248,6 +304,10 @@ void toa_shim_getname_met(void *redirect, void *registers, unsigned long caller)
 }
 
 void toa_shim_getname_redirect(void *redirect, void *registers)
+{
+}
+
+void toa_shim_getname_redirect_early(void *redirect, void *registers)
 {
 }
 

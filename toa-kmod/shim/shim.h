@@ -101,6 +101,7 @@ int toa_shim_getname_attach(__u32 which);
 void toa_shim_getname_detach(__u32 which);
 void toa_shim_getname_met(void *redirect, void *registers, unsigned long caller);
 void toa_shim_getname_redirect(void *redirect, void *registers);
+void toa_shim_getname_redirect_early(void *redirect, void *registers);
 void toa_shim_getname_local(__u8 on);
 void toa_shim_getname_quiesce(void);
 size_t toa_shim_symbol(unsigned long address, __u8 *name, size_t size);
@@ -214,6 +215,7 @@ void toa_rust_request(const struct sock *sk, const struct sk_buff *skb,
 		      const __u8 *options, size_t len, __u8 fastopen);
 void toa_rust_data(const struct sock *sk, struct sk_buff *skb,
 		   const __u8 *options, size_t len);
+void toa_rust_settle(const struct sock *sk);
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, __u8 v6, int name, void *user, int *len);
@@ -230,8 +232,8 @@ int toa_rust_switch_set_ports(const __u8 *list, size_t len);
 size_t toa_rust_switch_get(__u32 which, __u8 *place, size_t size);
 void toa_rust_getname_called(const struct sock *sk, unsigned long caller,
 			     void *redirect, void *registers);
-void toa_rust_getname_wanted(const struct sock *sk, unsigned long caller,
-			     void *redirect, void *registers);
+void toa_rust_getname_early(const struct sock *sk, unsigned long caller,
+			    void *redirect, void *registers);
 void toa_rust_getname_tell(const struct sock *sk, __u16 local_port, void *name);
 void toa_rust_getname_tell6(const struct sock *sk, __u16 local_port, void *name);
 void toa_rust_getname_tell_local(const struct sock *sk, __u16 local_port, void *name);

@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -20,6 +21,8 @@ use toa_testbed::Family;
 use toa_vm_tests::{Conn, Stats, World, module, node, original, sockopt};
 
 use crate::control::{control, first_data, layouts, trusted};
+use crate::segments::fast_open;
+use crate::transparent::half_open;
 
 const TOA_SO_ORIGINAL: i32 = 0x544f_4100;
 
@@ -294,6 +297,39 @@ fn without_memory_a_connection_works_and_has_no_address() {
             }
         });
     }
+}
+
+/// `accept` tells the peer, and so does all that is asked later.
+#[test]
+fn without_memory_a_fast_open_connection_is_told_of_no_client_at_any_time() {
+    let Some(mut faults) = Faults::ready() else {
+        return;
+    };
+    World::run_with("transparent=1", |world| {
+        for family in Family::ALL {
+            let (listener, _on) = fast_open(world, family);
+            let option = toa(254, original(family, 7, 7));
+            let before = Stats::read();
+            let mut end = half_open(world, family, &listener, &option);
+            let no_memory = faults.none_for_the_module();
+            let (mut stream, accepted) = listener.accept().unwrap();
+            drop(no_memory);
+            assert_eq!(accepted, end.local());
+            let told = |stream: &TcpStream| {
+                assert_eq!(stream.peer_addr().unwrap(), accepted);
+                assert_eq!(libtoa::original(stream).unwrap(), None);
+            };
+            told(&stream);
+            end.ack(&[]).unwrap();
+            end.data(b"more").unwrap();
+            stream.read_exact(&mut [0; 9]).unwrap();
+            told(&stream);
+            let counted = Stats::read().since(&before);
+            assert_eq!(counted.get("dropped_no_memory"), 1, "{counted:?}");
+            assert_eq!(counted.get("syn_recv_sock_no_toa"), 1, "{counted:?}");
+            end.rst().unwrap();
+        }
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ use libtoa::Segment;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use toa_cli::client::Client;
-use toa_cli::control::{self, Control};
+use toa_cli::control::{self, Change, Control};
 use toa_cli::wire::{self, Flags, toa};
 use toa_testbed::Family;
 use toa_vm_tests::module::{parameter, status};
@@ -26,6 +26,7 @@ use toa_vm_tests::node::{self, PATIENCE};
 use toa_vm_tests::stream::{IPPROTO_MPTCP, listen_at, stream_socket};
 use toa_vm_tests::{Stats, World, kernel_log, module, original, server_ip, settle, wait_readable};
 
+use crate::control::{control, trusted};
 use crate::life::mp_capable;
 use crate::module::sleepy;
 use crate::segments::fast_open;
@@ -737,6 +738,25 @@ fn what_comes_after_accept_is_told_by_neither() {
     });
 }
 
+/// A Fast Open client that has sent a SYN with data and these options, and no ACK.
+pub(super) fn half_open(
+    world: &World,
+    family: Family,
+    listener: &TcpListener,
+    options: &[u8],
+) -> Client {
+    let mut end = world.client(family, listener);
+    let first = wire::Segment {
+        options: options.to_vec(),
+        payload: b"early".to_vec(),
+        ..end.segment(Flags::SYN)
+    };
+    end.send(&first).unwrap();
+    end.seq = end.seq.wrapping_add(first.span());
+    end.recv_syn_ack().unwrap();
+    end
+}
+
 /// A Fast Open connection is accepted before its handshake is complete.
 #[test]
 fn accept_and_getpeername_agree_on_fast_open_connections() {
@@ -753,15 +773,7 @@ fn accept_and_getpeername_agree_on_fast_open_connections() {
                 (&[], &[], false, None),
             ] {
                 for way in Way::ALL {
-                    let mut end = world.client(family, &listener);
-                    let first = wire::Segment {
-                        options: syn.to_vec(),
-                        payload: b"early".to_vec(),
-                        ..end.segment(Flags::SYN)
-                    };
-                    end.send(&first).unwrap();
-                    end.seq = end.seq.wrapping_add(first.span());
-                    end.recv_syn_ack().unwrap();
+                    let mut end = half_open(world, family, &listener, syn);
                     let (mut stream, accepted) = way.accept(&listener);
                     let expected = if named { early } else { end.local() };
                     assert_eq!(accepted, expected, "{way:?}");
@@ -777,6 +789,98 @@ fn accept_and_getpeername_agree_on_fast_open_connections() {
             }
         }
     });
+}
+
+/// What `accept` has told stays, though nothing of the SYN waits any more when the ACK comes, and its
+/// source is trusted no more.
+#[test]
+fn what_a_fast_open_server_was_told_stays() {
+    with("transparent=1", |world| {
+        let before = control().config().unwrap().trusted;
+        for (family, kind) in [(Family::V4, 200), (Family::V6, 253)] {
+            let [early, late] = [1, 2].map(|host| original(family, host, 7));
+            let [in_syn, in_ack] = [early, late].map(|client| toa(kind, client));
+            let (listener, _on) = fast_open(world, family);
+            for way in Way::ALL {
+                for ack in [&[][..], &in_ack] {
+                    let counters = Stats::read();
+                    let mut end = half_open(world, family, &listener, &in_syn);
+                    let (stream, accepted) = way.accept(&listener);
+                    assert_eq!(accepted, early, "{way:?}");
+                    control().set(&trusted("203.0.113.0/24")).unwrap();
+                    let told = |what: &str| {
+                        assert_eq!(stream.peer_addr().unwrap(), early, "{way:?} {what}");
+                        let asked = libtoa::original(&stream).unwrap().unwrap();
+                        let told = (asked.addr, asked.segment, asked.peer);
+                        assert_eq!(told, (early, Segment::Syn, end.local()), "{way:?} {what}");
+                    };
+                    told("before the ACK");
+                    end.ack(ack).unwrap();
+                    end.data(b"more").unwrap();
+                    (&stream).read_exact(&mut [0; 9]).unwrap();
+                    let told = (
+                        stream.peer_addr().unwrap(),
+                        libtoa::original(&stream).unwrap().map(|asked| asked.addr),
+                    );
+                    assert_eq!(told, (early, Some(early)), "{way:?}");
+                    let counted = Stats::read().since(&counters);
+                    for (name, times) in [
+                        ("syn_recv_sock_toa", 1),
+                        ("syn_recv_sock_no_toa", 0),
+                        ("untrusted", u64::from(!ack.is_empty())),
+                    ] {
+                        assert_eq!(counted.get(name), times, "{name}: {counted:?}");
+                    }
+                    let trusted = Some(before.prefixes().to_vec());
+                    control()
+                        .set(&Change {
+                            trusted,
+                            ..Change::default()
+                        })
+                        .unwrap();
+                    end.rst().unwrap();
+                }
+            }
+        }
+    });
+}
+
+/// What its ACK tells beside the client, who is known by its SYN, or instead of one.
+#[test]
+fn the_ack_of_a_fast_open_connection_that_was_accepted_adds_what_it_tells() {
+    with(
+        "transparent=1 transparent_local=1 layouts=alibaba",
+        |world| {
+            let client = original(Family::V4, 7, 7);
+            let vip: SocketAddr = "192.0.2.80:443".parse().unwrap();
+            let [names_client, names_vip] = [toa(254, client), toa(250, vip)];
+            let (listener, _on) = fast_open(world, Family::V4);
+            let local =
+                SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
+            for by_syn in [true, false] {
+                let (syn, ack) = if by_syn {
+                    (&names_client, &names_vip)
+                } else {
+                    (&names_vip, &names_client)
+                };
+                let mut end = half_open(world, Family::V4, &listener, syn);
+                // A client that is told after `accept` is told by the module's own call alone.
+                let peer = if by_syn { client } else { end.local() };
+                let (mut stream, accepted) = Way::Accept4.accept(&listener);
+                assert_eq!(accepted, peer);
+                let at_first = if by_syn { local } else { vip };
+                assert_eq!(stream.local_addr().unwrap(), at_first);
+                end.ack(ack).unwrap();
+                end.data(b"more").unwrap();
+                stream.read_exact(&mut [0; 9]).unwrap();
+                assert_eq!(stream.peer_addr().unwrap(), peer);
+                assert_eq!(stream.local_addr().unwrap(), vip);
+                let asked = libtoa::original(&stream).unwrap().unwrap();
+                assert_eq!((asked.addr, asked.vip), (client, Some(vip)));
+                end.rst().unwrap();
+            }
+        },
+    );
 }
 
 /// Where the option names no port, none is told: the hop's is not the client's.
