@@ -1050,6 +1050,8 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let spawned = Command::new(program)
             .args(arguments(folder.path()))
+            // Not every node has files for this machine's locale.
+            .env("LC_ALL", "C")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
