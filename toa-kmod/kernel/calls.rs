@@ -341,29 +341,26 @@ fn complete_fast_open(
     flow: &toa_flow,
     options: &[u8],
 ) {
-    let early = match state.sessions.known(child as usize) {
-        Known::Nothing => None,
-        Known::Early(toa, segment) => Some((toa, segment)),
+    match state.sessions.known(child as usize) {
+        Known::Nothing => {}
+        Known::Early(toa, segment) => {
+            // What the server has been told stays, also where its source is trusted no more.
+            let more = read(state, config, child, options, Segment::Ack).toa;
+            let more = more.filter(|_| believed(state, config, child, flow));
+            let (toa, segment) = policy::add((toa, segment), more);
+            state.sessions.complete(child as usize, toa, segment);
+            return;
+        }
         // The kernel has refused the segment that was here before, and takes another.
         Known::All => return,
-    };
+    }
     let waiting = state.syns.waiting();
     let mut ack = read(state, config, child, options, Segment::Ack);
     let waited = waiting.and_then(|now| state.syns.peek(flow, now));
-    let by_syn = early.or(waited.map(|waited| waited.told()));
-    let named = by_syn.is_some_and(|(toa, _)| toa.client.is_some());
+    let named = waited.is_some_and(|waited| waited.toa.client.is_some());
     if let (true, Some(ack)) = (named, &mut ack.toa) {
         // The server may have been told the SYN's client, and is not told another.
         ack.client = None;
-    }
-    if early.is_some() {
-        // What the server has been told stays, also where its source is trusted no more.
-        let more = ack.toa.filter(|_| believed(state, config, child, flow));
-        if let Some((toa, segment)) = policy::choose(early, more) {
-            state.sessions.complete(child as usize, toa, segment);
-        }
-        state.stats.count(child, Counter::ChildToa);
-        return;
     }
     let stage = if named { Stage::InTime } else { Stage::Late };
     introduce(state, config, child, flow, waited, &ack, stage);
@@ -373,40 +370,34 @@ fn complete_fast_open(
     }
 }
 
-/// A program is about to be told a name of a connection whose handshake is not complete: a Fast Open
-/// one. What its SYN told stays with it from now on. So whoever asks later is told the same, even if
-/// what waits has had to make room meanwhile, or its source is trusted no more.
+/// Makes a session of what waits for `sk`, a connection of this description, if that is a Fast Open one
+/// whose handshake is not complete. Where there is no memory for it, or its source is trusted no more,
+/// what waits is dropped: the server is about to be told the peer.
 ///
 /// # Safety
 ///
-/// Called by a task with a live socket, which it has locked.
-#[no_mangle]
-pub(super) unsafe extern "C" fn toa_rust_settle(sk: *const sock) {
-    // SAFETY: Who is here has come after the state, and is waited for before it goes.
-    let Some(state) = (unsafe { state() }) else {
+/// The caller has locked `sk`.
+pub(super) unsafe fn settle(state: &State, off: &IrqsOff, sk: *const sock, mut socket: toa_socket) {
+    // SAFETY: Who locks a socket holds a reference.
+    if !unsafe { awaits_ack(sk, &mut socket) } {
+        return;
+    }
+    let flow = &socket.flow;
+    let Some(now) = state.syns.waiting() else {
         return;
     };
-    let mut socket = describe(sk);
-    // SAFETY: By this function's contract.
-    if unsafe { awaits_ack(sk, &mut socket) } {
-        let _off = IrqsOff::new();
-        settle(state, sk, &socket.flow);
-    }
-}
-
-/// Makes a session of what waits for `flow`, a Fast Open connection. Where there is no memory for that,
-/// nothing is known of the connection from then on, by any call.
-fn settle(state: &State, sk: *const sock, flow: &toa_flow) {
-    let (Known::Nothing, Some(now)) = (state.sessions.known(sk as usize), state.syns.waiting())
-    else {
+    // What has waited is taken out with the session that is made of it, so there is none yet.
+    let Some(waited) = state.syns.peek(flow, now) else {
         return;
     };
-    if let Some(waited) = state.syns.peek(flow, now) {
-        let (toa, segment) = waited.told();
-        keep(state, sk, flow, toa, segment, Stage::Early);
-        // Taken out last, as in `complete_fast_open`.
-        state.syns.take(flow, now);
+    let (toa, segment) = waited.told();
+    if believed(state, state.config.get(off), sk, flow)
+        && keep(state, sk, flow, toa, segment, Stage::Early)
+    {
+        state.stats.count(sk, Counter::ChildToa);
     }
+    // Taken out last, as in `complete_fast_open`.
+    state.syns.take(flow, now);
 }
 
 /// A segment has come for a connection that stands. Called while first data are read only.
@@ -443,6 +434,11 @@ pub(super) unsafe extern "C" fn toa_rust_data(
 unsafe fn data_may_speak(state: &State, sk: *const sock, skb: *mut sk_buff, options: &[u8]) {
     // SAFETY: The arguments are those of `tcp_rcv_established`, which has the socket locked.
     if unsafe { shim::toa_shim_next_data(sk, skb) } == 0 {
+        return;
+    }
+    if state.sessions.has(sk as usize) {
+        // Of a Fast Open connection the kernel may have refused one ACK, and taken another that told.
+        state.first_data.forget(sk as usize);
         return;
     }
     // SAFETY: As above.

@@ -9,7 +9,7 @@
 //!
 //! Whoever goes through a bucket holds its lock, a question too: on its way here it has held a mutex
 //! of the kernel's that all questions share. So a session is freed as soon as it is taken out. Sessions
-//! are inserted by a hook, with bottom halves or interrupts off; all else is done with interrupts off.
+//! are inserted with bottom halves or interrupts off; all else is done with interrupts off.
 //! Neither can be interrupted by a hook on its CPU, so the lock is free for whoever spins on it soon.
 
 use core::mem::size_of;
@@ -239,6 +239,11 @@ impl Sessions {
             }
         })
         .unwrap_or(Found::Nothing)
+    }
+
+    /// Whether `sk` has a session, of whatever connection.
+    pub(super) fn has(&self, sk: usize) -> bool {
+        self.with(sk, |_| ()).is_some()
     }
 
     /// What is known of `sk`, of whatever connection.

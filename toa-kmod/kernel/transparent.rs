@@ -18,9 +18,9 @@ use core::ffi::{c_int, c_ulong, c_void};
 use core::ops::{Deref, DerefMut};
 use core::slice;
 
-use super::calls::describe;
+use super::calls::{describe, settle};
 use super::errno::{Error, Result};
-use super::guard::{CalledOff, RcuReader};
+use super::guard::{CalledOff, IrqsOff, RcuReader};
 use super::in_force::InForce;
 use super::seq::Seq;
 use super::session::Found;
@@ -649,6 +649,25 @@ fn wanted_by_other<const EARLY: bool>(
     names.others.add(caller as usize);
     // SAFETY: As above.
     unsafe { shim::toa_shim_getname_met(redirect, registers, caller) };
+}
+
+/// A program is about to be told a name of a connection whose handshake is not complete: a Fast Open
+/// one. What its SYN told stays with it from now on. So whoever asks later is told the same, even if
+/// what waits would have had to make room meanwhile, or its source is trusted no more.
+///
+/// # Safety
+///
+/// Called by our function in the place of `inet_getname` or `inet6_getname`, with its socket, locked.
+#[no_mangle]
+pub(super) unsafe extern "C" fn toa_rust_getname_settle(sk: *const sock) {
+    // SAFETY: Who is here has come after the state, and is waited for before it goes.
+    let state = unsafe { state().unwrap_unchecked() };
+    let socket = describe(sk);
+    let off = IrqsOff::new();
+    if state.names.scope.get(&off).covers(socket.flow.local_port) {
+        // SAFETY: By this function's contract.
+        unsafe { settle(state, &off, sk, socket) };
+    }
 }
 
 /// The kernel has told the name of an AF_INET socket's peer: the client's is put there instead, if

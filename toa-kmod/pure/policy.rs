@@ -192,6 +192,23 @@ fn read_several(layouts: &Table, area: &[u8], segment: Segment) -> Reading {
     reading
 }
 
+/// Of what a server was told of a connection and what the segment that completed its handshake carried,
+/// what counts, and the segment that named the client. What has been told stands, and the later one adds
+/// what it left out.
+pub fn add(told: (Toa, Segment), ack: Option<Toa>) -> (Toa, Segment) {
+    let (told, segment) = told;
+    let Some(ack) = ack else {
+        return (told, segment);
+    };
+    let by_ack = told.client.is_none() && ack.client.is_some();
+    let both = Toa {
+        client: told.client.or(ack.client),
+        vip: told.vip.or(ack.vip),
+        vpc_id: told.vpc_id.or(ack.vpc_id),
+    };
+    (both, if by_ack { Segment::Ack } else { segment })
+}
+
 /// Of what waited for a connection (by its SYN, or an ACK that was dropped) and what the segment that
 /// completed its handshake carried, what counts, and the segment that named the client. A forwarder
 /// that writes into both may have learnt better in between, so the later one wins; what it leaves out

@@ -44,6 +44,8 @@ static_assert(sizeof(inet6_getname((struct socket *)0, (void *)0, 0)) == sizeof(
  * no more can come.
  */
 static DEFINE_PER_CPU(long, inside);
+/* Those that have not come that far: they wait for the lock in early(). */
+static DEFINE_PER_CPU(long, inside_early);
 
 typedef int (*getname_t)(struct socket *sock, void *name, int peer);
 typedef void (*tell_t)(const struct sock *sk, u16 local_port, void *name);
@@ -72,18 +74,17 @@ static __always_inline int told(struct socket *sock, void *name, int peer,
 }
 
 /* Of a Fast Open connection something may be known before it has a session. */
-static __always_inline int told_early(struct socket *sock, void *name, int peer,
-				      getname_t getname, tell_t tell)
+static __always_inline int early(struct socket *sock, void *name, int peer, getname_t told)
 {
 	struct sock *sk = sock->sk;
 	int len;
 
-	this_cpu_inc(inside);
+	this_cpu_inc(inside_early);
 	lock_sock(sk);
-	toa_rust_settle(sk);
+	toa_rust_getname_settle(sk);
 	release_sock(sk);
-	len = told(sock, name, peer, getname, tell);
-	this_cpu_dec(inside);
+	len = told(sock, name, peer);
+	this_cpu_dec(inside_early);
 	return len;
 }
 
@@ -164,24 +165,24 @@ static __always_inline int call_inet_getname(struct socket *sock, void *name, in
 	return inet_getname(sock, name, peer);
 }
 
-static notrace int told_inet_getname(struct socket *sock, void *name, int peer)
+static noinline notrace int told_inet_getname(struct socket *sock, void *name, int peer)
 {
 	return told(sock, name, peer, call_inet_getname, toa_rust_getname_tell);
 }
 
-static notrace int told_inet_getname_local(struct socket *sock, void *name, int peer)
+static noinline notrace int told_inet_getname_local(struct socket *sock, void *name, int peer)
 {
 	return told(sock, name, peer, call_inet_getname, toa_rust_getname_tell_local);
 }
 
 static notrace int early_inet_getname(struct socket *sock, void *name, int peer)
 {
-	return told_early(sock, name, peer, call_inet_getname, toa_rust_getname_tell);
+	return early(sock, name, peer, told_inet_getname);
 }
 
 static notrace int early_inet_getname_local(struct socket *sock, void *name, int peer)
 {
-	return told_early(sock, name, peer, call_inet_getname, toa_rust_getname_tell_local);
+	return early(sock, name, peer, told_inet_getname_local);
 }
 
 static notrace void ftrace_inet_getname(unsigned long ip, unsigned long parent_ip,
@@ -197,24 +198,24 @@ static __always_inline int call_inet6_getname(struct socket *sock, void *name, i
 	return inet6_getname(sock, name, peer);
 }
 
-static notrace int told_inet6_getname(struct socket *sock, void *name, int peer)
+static noinline notrace int told_inet6_getname(struct socket *sock, void *name, int peer)
 {
 	return told(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6);
 }
 
-static notrace int told_inet6_getname_local(struct socket *sock, void *name, int peer)
+static noinline notrace int told_inet6_getname_local(struct socket *sock, void *name, int peer)
 {
 	return told(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6_local);
 }
 
 static notrace int early_inet6_getname(struct socket *sock, void *name, int peer)
 {
-	return told_early(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6);
+	return early(sock, name, peer, told_inet6_getname);
 }
 
 static notrace int early_inet6_getname_local(struct socket *sock, void *name, int peer)
 {
-	return told_early(sock, name, peer, call_inet6_getname, toa_rust_getname_tell6_local);
+	return early(sock, name, peer, told_inet6_getname_local);
 }
 
 static notrace void ftrace_inet6_getname(unsigned long ip, unsigned long parent_ip,
@@ -265,27 +266,30 @@ void toa_shim_getname_detach(u32 which)
 		toa_ftrace_unregister(&r->ftrace);
 }
 
-static bool anyone_inside(void)
+static bool anyone(const long __percpu *counted)
 {
 	long sum = 0;
 	int cpu;
 
 	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(*per_cpu_ptr(&inside, cpu));
+		sum += READ_ONCE(*per_cpu_ptr(counted, cpu));
 	return sum != 0;
 }
 
 /*
  * Nobody is redirected any more. A task that was is counted or gone when the first
- * wait is over; the counters only fall then, and what is read of them cannot be
- * less than what they are. The last wait is for who has been counted out and not
+ * wait is over; the counters that are looked at only fall then, and what is read of
+ * them cannot be less than what they are. The last wait is for who has been counted out and not
  * returned yet. SRCU would do as well, at some 30 instructions a call: it can wait
  * while others come in, which none does.
  */
 void toa_shim_getname_quiesce(void)
 {
 	synchronize_rcu_tasks();
-	while (anyone_inside())
+	/* First those that are yet to be counted among the others. */
+	while (anyone(&inside_early))
+		msleep(20);
+	while (anyone(&inside))
 		msleep(20);
 	synchronize_rcu_tasks();
 }

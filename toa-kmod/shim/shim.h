@@ -215,7 +215,6 @@ void toa_rust_request(const struct sock *sk, const struct sk_buff *skb,
 		      const __u8 *options, size_t len, __u8 fastopen);
 void toa_rust_data(const struct sock *sk, struct sk_buff *skb,
 		   const __u8 *options, size_t len);
-void toa_rust_settle(const struct sock *sk);
 void toa_rust_disconnect(const struct sock *sk);
 void toa_rust_destroy(const struct sock *sk);
 int toa_rust_getsockopt(const struct sock *sk, __u8 v6, int name, void *user, int *len);
@@ -234,6 +233,7 @@ void toa_rust_getname_called(const struct sock *sk, unsigned long caller,
 			     void *redirect, void *registers);
 void toa_rust_getname_early(const struct sock *sk, unsigned long caller,
 			    void *redirect, void *registers);
+void toa_rust_getname_settle(const struct sock *sk);
 void toa_rust_getname_tell(const struct sock *sk, __u16 local_port, void *name);
 void toa_rust_getname_tell6(const struct sock *sk, __u16 local_port, void *name);
 void toa_rust_getname_tell_local(const struct sock *sk, __u16 local_port, void *name);

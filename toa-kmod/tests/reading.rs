@@ -6,7 +6,7 @@ use toa_kmod::pure::layout::{
     v4_mapped, v4_of, Address, Client, Family, Format, Layout, Table, Toa,
 };
 use toa_kmod::pure::packet::{Item, Options};
-use toa_kmod::pure::policy::{choose, is_silent, Reading, Segment};
+use toa_kmod::pure::policy::{add, choose, is_silent, Reading, Segment};
 use toa_kmod::pure::{policy, profile};
 
 const SEGMENTS: [Segment; 3] = [Segment::Syn, Segment::Ack, Segment::Data];
@@ -358,6 +358,17 @@ fn of_two_segments_the_later() {
         choose(Some((vip, Segment::Syn)), Some(vip)),
         Some((vip, Segment::Ack))
     );
+    // Where a server has been told, the earlier one stands.
+    for (told, ack, after) in [
+        (one, None, (one, Segment::Syn)),
+        (one, Some(two), (one, Segment::Syn)),
+        (one, Some(vip), (both, Segment::Syn)),
+        (both, Some(Toa { vip: None, ..two }), (both, Segment::Syn)),
+        (vip, Some(one), (both, Segment::Ack)),
+        (vip, Some(vip), (vip, Segment::Syn)),
+    ] {
+        assert_eq!(add((told, Segment::Syn), ack), after);
+    }
 }
 
 /// 254/8 beginning with 0xF989 is what clients before RFC 7413 sent as a Fast Open cookie.

@@ -942,6 +942,33 @@ fn the_first_data_of_a_fast_open_connection_and_of_a_deferred_one_are_read() {
     });
 }
 
+/// The kernel refuses an old ACK, which told nothing, and takes the next, which does: there is nothing
+/// to be read from data any more.
+#[test]
+fn the_data_of_a_fast_open_connection_that_an_ack_named_are_not_read() {
+    World::run_with("first_data=1", |world| {
+        // Timestamps: the ACK's is older than the SYN's.
+        let at = |time: u8| vec![1, 1, 8, 10, 0, 0, 0, time, 0, 0, 0, 0];
+        for family in Family::ALL {
+            let (listener, _on) = fast_open(world, family);
+            let [(client, by_ack), (_, by_data)] = [4, 5].map(|host| named(family, host));
+            let mut conn = half_open(world.client(family, &listener), &listener, &at(9));
+            conn.client.ack(&at(8)).unwrap();
+            assert_eq!(told(&conn.stream), None);
+            conn.client.ack(&[at(10), by_ack].concat()).unwrap();
+            let first = Some((client, Segment::Ack));
+            assert_eq!(told(&conn.stream), first);
+            let options = [at(10), by_data].concat();
+            conn.client.data_with(b"data", &options).unwrap();
+            conn.server_reads(b"data");
+            assert_eq!((told(&conn.stream), sessions()), (first, 1));
+            conn.client.rst().unwrap();
+            drop(conn);
+            sessions_become(0);
+        }
+    });
+}
+
 /// A socket gets the memory of one that died before its data came.
 #[test]
 fn whose_data_are_awaited_is_forgotten_with_the_socket() {

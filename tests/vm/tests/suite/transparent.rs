@@ -845,6 +845,87 @@ fn what_a_fast_open_server_was_told_stays() {
     });
 }
 
+/// Trusted again when the ACK comes: `accept` has told the peer.
+#[test]
+fn what_a_fast_open_server_was_not_told_it_is_not_told_later() {
+    with("transparent=1", |world| {
+        let (listener, _on) = fast_open(world, Family::V4);
+        let option = toa(200, original(Family::V4, 7, 7));
+        let before = Stats::read();
+        let mut end = half_open(world, Family::V4, &listener, &option);
+        let everybody = trusted("any");
+        control().set(&trusted("203.0.113.0/24")).unwrap();
+        let (mut stream, accepted) = Way::Accept4.accept(&listener);
+        assert_eq!(accepted, end.local());
+        control().set(&everybody).unwrap();
+        end.ack(&[]).unwrap();
+        end.data(b"more").unwrap();
+        stream.read_exact(&mut [0; 9]).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), end.local());
+        assert_eq!(libtoa::original(&stream).unwrap(), None);
+        let counted = Stats::read().since(&before);
+        for (name, times) in [("untrusted", 1), ("syn_recv_sock_no_toa", 1)] {
+            assert_eq!(counted.get(name), times, "{counted:?}");
+        }
+        end.rst().unwrap();
+    });
+}
+
+/// They wait for the socket's lock, on any kernel, to make what they are told stay.
+#[test]
+fn unloading_waits_for_tasks_that_sleep_before_a_fast_open_connections_ack() {
+    with("transparent=1", |world| {
+        let client = original(Family::V4, 7, 7);
+        let (listener, _on) = fast_open(world, Family::V4);
+        let mut peer = half_open(world, Family::V4, &listener, &toa(200, client));
+        let (stream, _) = Way::Accept.accept(&listener);
+        let mut other = connect(world, Family::V4, &listener, &toa(200, client), &[]);
+        let (others, _) = Way::Accept.accept(&listener);
+        let page = sleepy::Page::new();
+        thread::scope(|scope| {
+            let from = page.address() as usize;
+            let fd = stream.as_raw_fd();
+            let writing = scope.spawn(move || {
+                // SAFETY: The page is as long, and the kernel only reads it.
+                unsafe { libc::write(fd, from as *const libc::c_void, 100) }
+            });
+            let sleeper = page.wait_for_sleeper();
+            let (answer, answered) = mpsc::channel();
+            let stream = &stream;
+            for _ in 0..3 {
+                let answer = answer.clone();
+                scope.spawn(move || answer.send(stream.peer_addr()).unwrap());
+            }
+            let early = answered.recv_timeout(Duration::from_secs(2));
+            assert!(early.is_err(), "told without the lock: {early:?}");
+            let (gone, unloaded) = mpsc::channel();
+            scope.spawn(move || {
+                module::unload_patiently();
+                gone.send(()).unwrap();
+            });
+            node::wait_until("unloading has begun", || {
+                others.peer_addr().unwrap() == other.local()
+            });
+            assert_eq!(
+                unloaded.recv_timeout(Duration::from_secs(3)),
+                Err(mpsc::RecvTimeoutError::Timeout),
+                "the module is gone, and tasks are inside"
+            );
+            drop(sleeper);
+            assert_eq!(writing.join().unwrap(), 100);
+            for _ in 0..3 {
+                let name = answered.recv_timeout(PATIENCE).unwrap().unwrap();
+                assert_eq!(name, peer.local());
+            }
+            unloaded.recv_timeout(PATIENCE).unwrap();
+        });
+        peer.rst().unwrap();
+        other.rst().unwrap();
+        module::assert_nothing_left();
+        module::load("").unwrap();
+    });
+}
+
 /// What its ACK tells beside the client, who is known by its SYN, or instead of one.
 #[test]
 fn the_ack_of_a_fast_open_connection_that_was_accepted_adds_what_it_tells() {
@@ -857,12 +938,14 @@ fn the_ack_of_a_fast_open_connection_that_was_accepted_adds_what_it_tells() {
             let (listener, _on) = fast_open(world, Family::V4);
             let local =
                 SocketAddr::new(server_ip(Family::V4), listener.local_addr().unwrap().port());
-            for by_syn in [true, false] {
-                let (syn, ack) = if by_syn {
-                    (&names_client, &names_vip)
-                } else {
-                    (&names_vip, &names_client)
-                };
+            let others_vip = toa(250, "192.0.2.81:444".parse().unwrap());
+            for (by_syn, ack) in [
+                (true, names_vip.clone()),
+                (false, names_client.clone()),
+                // Who has been told one is not told another.
+                (false, [&names_client[..], &others_vip].concat()),
+            ] {
+                let syn = if by_syn { &names_client } else { &names_vip };
                 let mut end = half_open(world, Family::V4, &listener, syn);
                 // A client that is told after `accept` is told by the module's own call alone.
                 let peer = if by_syn { client } else { end.local() };
@@ -870,7 +953,7 @@ fn the_ack_of_a_fast_open_connection_that_was_accepted_adds_what_it_tells() {
                 assert_eq!(accepted, peer);
                 let at_first = if by_syn { local } else { vip };
                 assert_eq!(stream.local_addr().unwrap(), at_first);
-                end.ack(ack).unwrap();
+                end.ack(&ack).unwrap();
                 end.data(b"more").unwrap();
                 stream.read_exact(&mut [0; 9]).unwrap();
                 assert_eq!(stream.peer_addr().unwrap(), peer);
