@@ -165,7 +165,7 @@ machine_run() {
     [ -s "$kernel/initramfs" ] || machine_initramfs "$kernel"
 
     machine_dir=$(mktemp -d "$TOA_CACHE/run.XXXXXX")
-    machine_log=$TOA_CACHE/log/console.$$.log
+    machine_log=$TOA_CACHE/log/console.$BASHPID.log
     mkdir -p "$TOA_CACHE/log"
     find "$TOA_CACHE/log" -name 'console.*.log' -mtime +3 -delete
     machine_pid='' machine_relays=()
